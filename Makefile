@@ -1,0 +1,322 @@
+# warren's build: plain GNU make (3.81 and newer), with nothing behind it. `make help` lists it all.
+# CMakeLists.txt builds the same; neither keeps lists of files, so a new file needs no edit here.
+VERSION := 0.1.0
+
+# The lines that begin with `#:` are what `make help` prints.
+#: warren: targets
+#:   all        the static library BUILD/libwarren.a (the default)
+#:   examples   BUILD/examples/*
+#:   run        installs what is missing, starts the echo server on localhost:8080, until Ctrl-C
+#:   test       installs what is missing, builds everything and runs the tests
+#:   stress     builds and runs tests/stress
+#:   bench      builds and runs tests/bench
+#:   fuzz       fuzzes TARGET=<x of fuzz/x_fuzz.cc> (default: each in turn) for TIME=60 seconds
+#:   install    library, headers, pkg-config and CMake package: PREFIX=/usr/local DESTDIR=
+#:   check      clang-format (check only), floors
+#:   tidy       clang-tidy on the library
+#:   format     lets clang-format rewrite the sources
+#:   clean      removes BUILD
+#: variables (a change rebuilds what it touches)
+#:   CXX CXXFLAGS CPPFLAGS LDFLAGS AR    as everywhere; default g++, -O2 -g -DNDEBUG
+#:   BUILD=build                         where everything is built
+#:   TLS=0|1  EXCEPTIONS=0|1  THREADS=0|1    parts that can be left out; default 0 1 1
+#:   SANITIZE=address,undefined|thread
+#:   BORINGSSL=<dir>                     an installed or built BoringSSL, for TLS=1
+#:   WERROR=0|1                          warnings are errors; default 0
+#:   TESTS='[poller]'                    which tests to run: a filter of Catch2
+#:   TEST_FILES='tests/os/sys_test.cc'   builds these only; default all
+#:   CATCH2=<dir>                        where Catch2 is installed, if not in the system
+#:   KQUEUE=1                            for tests only: the kqueue backend over an emulation
+#:   V=1                                 shows whole commands
+
+ifeq ($(origin CXX),default)
+CXX := $(firstword $(shell for c in g++ clang++ c++; do command -v $$c && break; done) g++)
+endif
+CXXFLAGS ?= -O2 -g -DNDEBUG
+BUILD ?= build
+TLS ?= 0
+EXCEPTIONS ?= 1
+THREADS ?= 1
+SANITIZE ?=
+BORINGSSL ?=
+WERROR ?= 0
+TESTS ?=
+TEST_FILES ?=
+CATCH2 ?=
+KQUEUE ?= 0
+V ?= 0
+TARGET ?=
+TIME ?= 60
+FUZZ_CXX ?= clang++
+CLANG_FORMAT ?= clang-format
+CLANG_TIDY ?= clang-tidy
+PREFIX ?= /usr/local
+DESTDIR ?=
+TEST_SECONDS ?= 300
+
+$(foreach name,TLS EXCEPTIONS THREADS WERROR KQUEUE,\
+  $(if $(filter 0 1,$($(name))),,$(error $(name) is 0 or 1, not "$($(name))")))
+
+# --- sources -------------------------------------------------------------------------------------
+
+TLS_SOURCES := $(wildcard src/tls/*.cc)
+ifeq ($(TLS),1)
+ifeq ($(TLS_SOURCES),)
+$(error TLS=1 is not built yet)
+endif
+endif
+
+# A part that is left out takes its tests with it.
+LEFT_OUT := $(if $(filter 0,$(TLS)),src/tls/% tests/tls/%) $(if $(filter 0,$(KQUEUE)),tests/kqueue/%)
+
+SOURCES := $(filter-out $(LEFT_OUT),$(wildcard src/*/*.cc))
+EXAMPLE_SOURCES := $(wildcard examples/*.cc)
+SUPPORT_SOURCES := $(wildcard tests/support/*.cc)
+# TEST_FILES picks among the x_test.cc; what the tests of a directory share is always built.
+picked = $(filter-out %_test.cc,$(1)) $(filter $(or $(TEST_FILES),%_test.cc),$(1))
+SIM_SOURCES := $(if $(filter tests/sim/%,$(or $(TEST_FILES),tests/sim/all)),$(call picked,$(wildcard tests/sim/*.cc)))
+TEST_SOURCES := $(call picked,$(filter-out tests/support/% tests/sim/% tests/stress/% tests/bench/% $(LEFT_OUT),\
+  $(wildcard tests/*/*.cc)))
+STRESS_SOURCES := $(wildcard tests/stress/*.cc)
+BENCH_SOURCES := $(wildcard tests/bench/*.cc)
+FUZZ_SOURCES := $(wildcard fuzz/*_fuzz.cc)
+
+objects = $(patsubst %.cc,$(BUILD)/obj/%.o,$(1))
+programs = $(patsubst $(1)/%.cc,$(BUILD)/$(2)/%,$(3))
+
+LIBRARY := $(BUILD)/libwarren.a
+SUPPORT := $(BUILD)/tests/libsupport.a
+EXAMPLES := $(call programs,examples,examples,$(EXAMPLE_SOURCES))
+TEST_PROGRAMS := $(if $(TEST_SOURCES),$(BUILD)/tests/warren_tests) \
+  $(if $(SIM_SOURCES),$(BUILD)/tests/sim_tests)
+STRESS_PROGRAMS := $(call programs,tests/stress,stress,$(STRESS_SOURCES))
+BENCH_PROGRAMS := $(call programs,tests/bench,bench,$(BENCH_SOURCES))
+FUZZ_NAMES := $(patsubst fuzz/%_fuzz.cc,%,$(FUZZ_SOURCES))
+
+# --- flags ---------------------------------------------------------------------------------------
+
+# What a user's compiler must be told too: layouts and declarations depend on it.
+PUBLIC_FLAGS := -DWARREN_TLS=$(TLS) $(if $(filter 0,$(THREADS)),-DWARREN_THREADS=0)
+THREAD_FLAGS := $(if $(filter 1,$(THREADS)),-pthread)
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(filter 1,$(WERROR)),-Werror)
+SANITIZE_FLAGS := $(if $(SANITIZE),\
+  -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+EVERY_FLAGS := -std=c++20 $(WARNINGS) $(PUBLIC_FLAGS) $(THREAD_FLAGS) $(SANITIZE_FLAGS) -Iinclude
+NO_EXCEPTIONS := $(if $(filter 0,$(EXCEPTIONS)),-fno-exceptions -fno-rtti)
+# The emulation stands for a system header, so its warnings are nobody's (-isystem).
+KQUEUE_FLAGS := $(if $(filter 1,$(KQUEUE)),-DWARREN_KQUEUE=1 -isystem tests/kqueue)
+
+LIBRARY_FLAGS := -Isrc $(NO_EXCEPTIONS) $(KQUEUE_FLAGS)
+# Users copy the examples, so these see the public headers only.
+EXAMPLE_FLAGS := $(NO_EXCEPTIONS)
+# Catch2 needs exceptions; the tests ask WARREN_LIBRARY_EXCEPTIONS whether the library has them.
+TEST_FLAGS := -Isrc -Itests $(KQUEUE_FLAGS) -DWARREN_LIBRARY_EXCEPTIONS=$(EXCEPTIONS) \
+  $(if $(CATCH2),-isystem $(CATCH2)/include)
+LINK_FLAGS := $(THREAD_FLAGS) $(SANITIZE_FLAGS)
+LINK_LIBRARIES :=
+
+ifeq ($(TLS),1)
+ifeq ($(BORINGSSL),)
+# Debian's android-libboringssl: good for tests; its directory is not in the loader's path.
+MULTIARCH := $(shell $(CXX) -print-multiarch 2>/dev/null || $(CXX) -dumpmachine)
+LIBRARY_FLAGS += -isystem /usr/include/android
+TEST_FLAGS += -isystem /usr/include/android
+BORINGSSL_LIBDIR := /usr/lib/$(MULTIARCH)/android
+LINK_LIBRARIES += -L$(BORINGSSL_LIBDIR) -Wl,-rpath,$(BORINGSSL_LIBDIR) -lssl -lcrypto
+else
+LIBRARY_FLAGS += -isystem $(BORINGSSL)/include
+TEST_FLAGS += -isystem $(BORINGSSL)/include
+LINK_LIBRARIES += $(firstword $(wildcard $(BORINGSSL)/lib/libssl.a $(BORINGSSL)/build/libssl.a)) \
+                  $(firstword $(wildcard $(BORINGSSL)/lib/libcrypto.a $(BORINGSSL)/build/libcrypto.a))
+endif
+endif
+
+# Version 2 of Catch2 keeps its main in one archive, version 3 in two.
+CATCH2_LIBRARIES = $(if $(CATCH2),-L$(CATCH2)/lib) $(if $(filter 3,$(shell \
+  printf '\043if __has_include(<catch2/catch_test_macros.hpp>)\n3\n\043endif\n' | \
+  $(CXX) $(CPPFLAGS) $(TEST_FLAGS) -E -P -x c++ - 2>/dev/null)),-lCatch2Main -lCatch2,-lCatch2WithMain)
+
+# "14 4" for clang 14, "__clang_major__ 12" for g++ 12, nothing without a compiler.
+COMPILER := $(shell echo '__clang_major__ __GNUC__ __VERSION__' | $(CXX) -E -P -x c++ - 2>/dev/null)
+COMPILER_OLD := $(if $(COMPILER),$(shell set -- $(COMPILER); case $$1 in \
+  (__clang_major__) [ $$2 -lt 12 ] ;; (*) [ $$1 -lt 14 ] ;; esac && echo old))
+NEED_COMPILER = $(if $(COMPILER),,\
+    $(error no C++ compiler: "$(CXX)" cannot be run; set CXX=, or run third_party/install build))$(if \
+  $(COMPILER_OLD),\
+    $(error $(CXX) is too old: warren needs g++ 12, clang++ 14 or newer; set CXX=))
+
+QUIET := $(if $(filter 1,$(V)),,@)
+JOBS := $(firstword $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null) 2)
+# A make started by a recipe uses all processors unless the user said how many. The `+` before it tells
+# make what it is, since the name MAKE does not stand in the recipe.
+SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(JOBS))
+
+# --- library, examples, programs -----------------------------------------------------------------
+
+.PHONY: all examples test-programs run test stress bench fuzz install check tidy format clean help FORCE
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+# The empty recipes keep make from saying "nothing to be done".
+all: $(LIBRARY)
+	@:
+examples: $(EXAMPLES)
+	@:
+test-programs: $(TEST_PROGRAMS)
+	@:
+
+# A stamp holds a text and is written only when the text changes; what depends on it is then rebuilt.
+define stamp
+	$(NEED_COMPILER)@mkdir -p $(@D)
+	@printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(1))' > $@
+endef
+$(BUILD)/flags.stamp: FORCE
+	$(call stamp,$(COMPILER) $(CXX) $(CPPFLAGS) $(EVERY_FLAGS) $(LIBRARY_FLAGS) $(EXAMPLE_FLAGS) \
+	  $(TEST_FLAGS) $(CXXFLAGS) $(LDFLAGS) $(LINK_LIBRARIES))
+$(BUILD)/sources.stamp: FORCE
+	$(call stamp,$(SOURCES) $(SUPPORT_SOURCES) $(SIM_SOURCES) $(TEST_SOURCES))
+FORCE:
+
+$(BUILD)/obj/src/%.o: FLOOR_FLAGS = $(LIBRARY_FLAGS)
+$(BUILD)/obj/examples/%.o: FLOOR_FLAGS = $(EXAMPLE_FLAGS)
+# Optimising tests costs more time than it saves; sanitized ones would take a minute a file.
+$(BUILD)/obj/tests/%.o: FLOOR_FLAGS = $(TEST_FLAGS)
+$(BUILD)/obj/tests/%.o: LAST_FLAGS = -O0 -g1
+$(BUILD)/obj/tests/bench/%.o $(BUILD)/obj/tests/stress/%.o: LAST_FLAGS =
+$(BUILD)/obj/fuzz/%.o: FLOOR_FLAGS = $(TEST_FLAGS)
+
+$(BUILD)/obj/%.o: %.cc $(BUILD)/flags.stamp
+	@mkdir -p $(@D)
+	$(if $(QUIET),@echo '  CXX $<')
+	$(QUIET)$(CXX) $(CPPFLAGS) $(EVERY_FLAGS) $(FLOOR_FLAGS) $(CXXFLAGS) $(LAST_FLAGS) -MMD -MP -c -o $@ $<
+
+# Written anew, so that the object of a deleted source does not live on in it.
+define archive
+	@mkdir -p $(@D)
+	$(if $(QUIET),@echo '  AR  $@')
+	$(QUIET)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
+endef
+
+$(LIBRARY): $(call objects,$(SOURCES)) $(BUILD)/sources.stamp
+	$(archive)
+# An archive too: a test program takes from it only what it uses.
+$(SUPPORT): $(call objects,$(SUPPORT_SOURCES)) $(BUILD)/sources.stamp
+	$(archive)
+
+define link
+	@mkdir -p $(@D)
+	$(if $(QUIET),@echo '  LD  $@')
+	$(QUIET)$(CXX) $(CXXFLAGS) $(LINK_FLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(1) $(LINK_LIBRARIES)
+endef
+
+$(BUILD)/examples/%: $(BUILD)/obj/examples/%.o $(LIBRARY)
+	$(call link)
+$(BUILD)/stress/%: $(BUILD)/obj/tests/stress/%.o $(SUPPORT) $(LIBRARY)
+	$(call link)
+$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(SUPPORT) $(LIBRARY)
+	$(call link)
+$(BUILD)/%_fuzz: $(BUILD)/obj/fuzz/%_fuzz.o $(LIBRARY)
+	$(call link,-fsanitize=fuzzer)
+
+$(BUILD)/tests/warren_tests: $(call objects,$(TEST_SOURCES)) $(SUPPORT) $(LIBRARY) $(BUILD)/sources.stamp
+	$(call link,$(CATCH2_LIBRARIES))
+# tests/sim defines another kernel under the names of os/sys.h and os/poller.h. Its objects come before
+# the archive, so the linker never asks the archive for the real one.
+$(BUILD)/tests/sim_tests: $(call objects,$(SIM_SOURCES)) $(SUPPORT) $(LIBRARY) $(BUILD)/sources.stamp
+	$(call link,$(CATCH2_LIBRARIES))
+
+ALL_SOURCES := $(SOURCES) $(EXAMPLE_SOURCES) $(TEST_SOURCES) $(SUPPORT_SOURCES) $(SIM_SOURCES) \
+  $(STRESS_SOURCES) $(BENCH_SOURCES) $(FUZZ_SOURCES)
+-include $(patsubst %.o,%.d,$(call objects,$(ALL_SOURCES)))
+
+# --- running -------------------------------------------------------------------------------------
+
+# In the foreground of a terminal the server gets a process group of its own (`set -m`): Ctrl-C then
+# reaches it alone, and make lives to return its exit code. Elsewhere it takes the place of the shell.
+ECHO := $(BUILD)/examples/echo --host localhost --port 8080
+run:
+	@CXX='$(CXX)' third_party/install build
+	+@$(SUBMAKE) $(BUILD)/examples/echo
+	@echo 'talk to it with: nc localhost 8080    stop it with: Ctrl-C'
+	@state=$$(ps -o stat= -p $$$$ 2>/dev/null || awk '$$5 == $$8 { print "+" }' /proc/$$$$/stat); \
+	case $$state in (*+*) set -m ;; (*) exec $(ECHO) ;; esac; $(ECHO)
+
+test:
+	@CXX='$(CXX)' CATCH2='$(CATCH2)' third_party/install test
+	+@$(SUBMAKE) all examples test-programs
+	@WARREN_EXAMPLES='$(abspath $(BUILD)/examples)' tests/run -t $(TEST_SECONDS) -f '$(TESTS)' $(TEST_PROGRAMS)
+
+# $(call run-each,sources,programs,what)
+define run-each
+	@[ -n '$(strip $(1))' ] || { echo 'no $(3) in this tree yet' >&2; exit 1; }
+	+@$(SUBMAKE) examples $(2)
+	@export WARREN_EXAMPLES='$(abspath $(BUILD)/examples)'; \
+	for program in $(2); do echo "$$program"; $$program || exit 1; done
+endef
+
+stress:
+	$(call run-each,$(STRESS_SOURCES),$(STRESS_PROGRAMS),stress programs)
+
+bench:
+	$(call run-each,$(BENCH_SOURCES),$(BENCH_PROGRAMS),benchmarks)
+
+# The library is instrumented too, so it is built apart. New inputs go below BUILD, not into fuzz/corpus.
+fuzz:
+	@[ -n '$(FUZZ_NAMES)' ] || { echo 'no fuzz targets in this tree yet' >&2; exit 1; }
+	@for name in $(TARGET); do [ -f fuzz/$${name}_fuzz.cc ] || \
+	  { echo "no fuzz/$${name}_fuzz.cc; there are: $(FUZZ_NAMES)" >&2; exit 1; }; done
+	@third_party/install fuzz
+	+@for name in $(or $(TARGET),$(FUZZ_NAMES)); do \
+	  $(SUBMAKE) CXX='$(FUZZ_CXX)' BUILD=$(BUILD)/fuzz SANITIZE=fuzzer-no-link,address,undefined \
+	    $(BUILD)/fuzz/$${name}_fuzz || exit 1; \
+	  mkdir -p $(BUILD)/fuzz/corpus/$$name; kept=fuzz/corpus/$$name; [ -d $$kept ] || kept=; \
+	  $(BUILD)/fuzz/$${name}_fuzz -max_total_time=$(TIME) -print_final_stats=1 \
+	    -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/corpus/$$name $$kept || exit 1; \
+	done
+
+# --- install -------------------------------------------------------------------------------------
+
+TEMPLATES := third_party/cmake
+ROOT := $(DESTDIR)$(PREFIX)
+fill = sed -e 's|@VERSION@|$(VERSION)|' -e 's|@WARREN_THREADS@|$(THREADS)|' \
+  -e 's|@PUBLIC_FLAGS@|$(strip $(PUBLIC_FLAGS))|' -e 's|@PUBLIC_DEFINITIONS@|$(patsubst -D%,%,$(strip $(PUBLIC_FLAGS)))|' \
+  -e 's|@PRIVATE_LIBRARIES@|$(strip $(THREAD_FLAGS) $(LINK_LIBRARIES))|' -e 's|@PREFIX@|$(PREFIX)|' \
+  -e 's|@LIBDIR@|lib|' -e 's|@INCLUDEDIR@|include|' \
+  -e 's|@PACKAGE_INIT@|get_filename_component(PACKAGE_PREFIX_DIR "$${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)|' \
+  -e 's|@PACKAGE_LIBDIR@|$${PACKAGE_PREFIX_DIR}/lib|' -e 's|@PACKAGE_INCLUDEDIR@|$${PACKAGE_PREFIX_DIR}/include|'
+
+install: all
+	install -d '$(ROOT)/include/warren' '$(ROOT)/lib/pkgconfig' '$(ROOT)/lib/cmake/warren'
+	install -m 644 include/warren/*.h '$(ROOT)/include/warren'
+	install -m 644 $(LIBRARY) '$(ROOT)/lib'
+	$(QUIET)$(fill) $(TEMPLATES)/warren.pc.in > '$(ROOT)/lib/pkgconfig/warren.pc'
+	$(QUIET)for file in warrenConfig warrenConfigVersion; do \
+	  $(fill) $(TEMPLATES)/$$file.cmake.in > '$(ROOT)/lib/cmake/warren/'$$file.cmake || exit 1; done
+
+# --- upkeep --------------------------------------------------------------------------------------
+
+FORMATTED = $(wildcard include/warren/*.h src/*/*.h src/*/*.cc tests/*/*.h tests/*/*.cc tests/kqueue/sys/*.h \
+  examples/*.h examples/*.cc fuzz/*.h fuzz/*.cc)
+
+check:
+	@command -v $(CLANG_FORMAT) >/dev/null || { echo 'no $(CLANG_FORMAT); run third_party/install ci' >&2; exit 1; }
+	@for file in $(FORMATTED); do $(CLANG_FORMAT) $$file | diff -u $$file - || bad=1; done; \
+	[ -z "$$bad" ] || { echo 'not formatted; `make format` does it' >&2; exit 1; }
+	tests/check_floors
+	tests/check_floors_test
+
+# clang-tidy counts on stderr what it does not show.
+tidy:
+	@command -v $(CLANG_TIDY) >/dev/null || { echo 'no $(CLANG_TIDY); run third_party/install ci' >&2; exit 1; }
+	@printf '%s\n' $(SOURCES) | xargs -P $(JOBS) -I {} sh -c \
+	  '$(CLANG_TIDY) --quiet {} -- $(EVERY_FLAGS) $(LIBRARY_FLAGS) 2>/dev/null || { echo "clang-tidy: {}"; exit 1; }'
+
+format:
+	$(CLANG_FORMAT) -i $(FORMATTED)
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@sed -n 's/^#: \{0,1\}//p' $(firstword $(MAKEFILE_LIST))

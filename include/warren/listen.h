@@ -1,0 +1,251 @@
+// Listening: options, and the handle of a listener.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "warren/address.h"
+#include "warren/duration.h"
+#include "warren/handlers.h"
+#include "warren/proxy_protocol.h"
+#include "warren/result.h"
+#include "warren/socket.h"
+
+namespace warren {
+
+// How long a finished socket waits for its peer. See SocketHandle::end and close.
+struct Linger {
+  Duration timeout = std::chrono::seconds(10);  // without a byte in either direction
+  uint64_t bytes = uint64_t{16} << 20;          // of input, after our FIN
+};
+
+// Where to listen is said in exactly one way: `hostname` with `port`, or `unix`, or `fd`.
+template <class Data = Empty>
+struct ListenOptions {
+  // A numeric address, a name (all its addresses are bound), or "localhost" (both loopbacks). A name
+  // is looked up inside the call.
+  std::string hostname{};
+  // 0..65535; 0 picks one.
+  std::optional<int> port{};
+  // A path, made absolute and removed by `stop`; or, on Linux, an abstract name behind a NUL byte.
+  std::string unix{};
+  // A descriptor that is already listening; it becomes the listener's.
+  std::optional<int> fd{};
+
+  SocketHandlers<Data> socket{};
+  // The Data of every accepted socket is a copy of this, or a fresh one when Data cannot be copied.
+  Data data{};
+
+  // The kernel's queue of connections not yet accepted; the system may lower it.
+  int backlog = 512;
+  // Several listeners, of any process of this user, may share the address and split its connections.
+  bool reusePort = false;
+  // "::" takes no IPv4 connections.
+  bool ipv6Only = false;
+  // Refuses together with `reusePort`, which is off anyway; kept for Bun's sake.
+  bool exclusive = false;
+  // The peer's FIN leaves our side open until `end`.
+  bool allowHalfOpen = false;
+  // Beyond it, connections wait in the kernel's queue. 0: no limit.
+  size_t maxConnections = 0;
+  // Queued bytes at which `send` says slow down, and beyond which it closes the socket.
+  size_t highWaterMark = size_t{64} << 10;
+  size_t maxQueued = size_t{64} << 20;
+  Linger linger{};
+  // Every connection begins with a PROXY protocol header; see there.
+  std::optional<ProxyProtocol> proxyProtocol{};
+  // Accepting failed: out of descriptors (reported once; accepting goes on by itself when there are
+  // some again), or something worse.
+  Callback<const Error&> acceptError{};
+};
+
+namespace detail {
+
+// What the slab must know of a Data.
+struct DataType {
+  size_t size;
+  size_t align;
+  void (*construct)(void* at, const void* initial);
+  void (*destroy)(void* at);
+};
+
+template <class Data>
+constexpr DataType dataType() {
+  static_assert(std::is_copy_constructible_v<Data> || std::default_initializable<Data>,
+                "a socket's Data is copied from the option `data`, or default-constructed");
+  return {
+      std::is_empty_v<Data> ? 0 : sizeof(Data),
+      alignof(Data),
+      [](void* at, const void* initial) {
+        if constexpr (std::is_copy_constructible_v<Data>) {
+          ::new (at) Data(*static_cast<const Data*>(initial));
+        } else {
+          ::new (at) Data();
+        }
+      },
+      [](void* at) { static_cast<Data*>(at)->~Data(); },
+  };
+}
+
+template <class Data>
+inline constexpr DataType kDataType = dataType<Data>();
+
+// The options all sockets of one listener, or one dialed socket, share.
+struct SocketPolicy {
+  bool allowHalfOpen = false;
+  size_t highWaterMark = 0;
+  size_t maxQueued = 0;
+  Linger linger;
+};
+
+// The same options without the type of Data.
+struct SocketRequest {
+  HandlerTable handlers;
+  const DataType* dataType = nullptr;
+  std::shared_ptr<void> data;
+  SocketPolicy policy;
+};
+
+struct ListenRequest {
+  std::string hostname;
+  std::optional<int> port;
+  std::string unix;
+  std::optional<int> fd;
+  SocketRequest socket;
+  int backlog = 0;
+  bool reusePort = false;
+  bool ipv6Only = false;
+  bool exclusive = false;
+  size_t maxConnections = 0;
+  std::optional<ProxyProtocol> proxyProtocol;
+  Callback<const Error&> acceptError;
+};
+
+template <class Options>
+SocketRequest socketRequest(Options& options) {
+  using Data = decltype(options.data);
+  return {HandlerTable(std::move(options.socket)),
+          &kDataType<Data>,
+          std::make_shared<Data>(std::move(options.data)),
+          {options.allowHalfOpen, options.highWaterMark, options.maxQueued, options.linger}};
+}
+
+template <class Data>
+ListenRequest listenRequest(ListenOptions<Data> options) {
+  ListenRequest request;
+  request.socket = socketRequest(options);
+  request.hostname = std::move(options.hostname);
+  request.port = options.port;
+  request.unix = std::move(options.unix);
+  request.fd = options.fd;
+  request.backlog = options.backlog;
+  request.reusePort = options.reusePort;
+  request.ipv6Only = options.ipv6Only;
+  request.exclusive = options.exclusive;
+  request.maxConnections = options.maxConnections;
+  request.proxyProtocol = std::move(options.proxyProtocol);
+  request.acceptError = std::move(options.acceptError);
+  return request;
+}
+
+}  // namespace detail
+
+// What a listener has seen since its start.
+struct ListenerStats {
+  uint64_t accepted = 0;
+  uint64_t acceptFailures = 0;
+  size_t open = 0;  // now: as connectionCount
+  uint64_t bytesRead = 0;
+  uint64_t bytesWritten = 0;  // taken by the kernel
+};
+
+// How a drain ended: sockets that finished by themselves, and those cut at the deadline.
+struct Drained {
+  size_t finished = 0;
+  size_t cut = 0;
+};
+using DrainDone = Callback<const Drained&>;
+
+// The handle of a listener, as SocketHandle is that of a socket. Its facts stay readable after `stop`
+// (until some dozens of further listeners were stopped).
+class ListenerHandle {
+ public:
+  ListenerHandle() = default;
+
+  // The bound port, the host as it was given, the absolute path or abstract name; 0 or empty where it
+  // does not apply.
+  int port() const;
+  std::string hostname() const;
+  std::string unixPath() const;
+  // What is bound, one entry a descriptor.
+  std::vector<Address> addresses() const;
+  // Its descriptors, still its own: for handing them over (see handover.h). Empty once stopped.
+  std::vector<int> descriptors() const;
+
+  // Stops listening at once: new connects are refused, queued ones reset, a unix path is removed if it
+  // is still ours. Accepted sockets go on; with `closeActive` each is closed as by `close`, inside
+  // this call.
+  void stop(bool closeActive = false) const;
+  bool listening() const;
+
+  // Stops listening and lets the sockets it has finish: one through which nothing has gone for a
+  // moment (100 ms, less before a near deadline) is ended as by `end`, what is left at the deadline
+  // is reset. `done` is called, from the reactor, when the last descriptor is closed.
+  //   errors  Usage::outOfRange for the deadline, Usage::closed when it is stopped and has no
+  //           sockets left; `done` is not called then
+  Result<void> drain(Duration deadline, DrainDone done = {}) const;
+
+  // Sockets accepted and not yet closed.
+  size_t connectionCount() const;
+  ListenerStats stats() const;
+
+  // As SocketHandle's.
+  void ref() const;
+  void unref() const;
+
+  bool operator==(const ListenerHandle&) const = default;
+  explicit operator bool() const { return listening(); }
+
+ protected:
+  explicit ListenerHandle(detail::HandleId id) : id_(id) {}
+  void* requireData() const;
+  Result<void> reloadTable(HandlerTable table) const;
+
+  friend class Reactor;
+
+  detail::HandleId id_;
+};
+
+template <class Data = Empty>
+class Listener : public ListenerHandle {
+ public:
+  Listener() = default;
+  explicit Listener(detail::HandleId id) : ListenerHandle(id) {}
+
+  // The option `data`: what sockets accepted from now on start with. As Socket::data once it is gone.
+  Data& data() const { return *static_cast<Data*>(requireData()); }
+
+  // Puts another handler table in the place of the current one, for the sockets it has and those to
+  // come, from the next event on; allowed inside any handler. Cost does not depend on their number.
+  //   errors  Usage::missing for a table with neither `data` nor `drain`; the old one stays.
+  //           Usage::closed when it is stopped and has no sockets left
+  Result<void> reload(SocketHandlers<Data> handlers) const {
+    return reloadTable(HandlerTable(std::move(handlers)));
+  }
+};
+
+template <class Data>
+Listener<Data> Socket<Data>::listener() const {
+  return Listener<Data>(listenerId());
+}
+
+}  // namespace warren

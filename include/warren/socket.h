@@ -1,0 +1,239 @@
+// Socket<Data>: the handle of one connection.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <utility>
+
+#include "warren/address.h"
+#include "warren/bytes.h"
+#include "warren/duration.h"
+#include "warren/handlers.h"
+#include "warren/proxy_protocol.h"
+#include "warren/result.h"
+
+namespace warren {
+
+class ArrayBufferSink;
+class Cork;
+template <class Data>
+class Listener;
+
+namespace net {
+class Connection;
+class ReactorImpl;
+}  // namespace net
+
+namespace detail {
+// What all handles are: which slot, which use of it, of which reactor. The default names nothing.
+struct HandleId {
+  net::ReactorImpl* reactor = nullptr;
+  uint32_t index = 0;
+  uint32_t generation = 0;
+
+  bool operator==(const HandleId&) const = default;
+};
+}  // namespace detail
+
+// One direction of a connection, or both.
+enum class Side : uint8_t { read, write, both };
+
+enum class ReadyState : uint8_t {
+  connecting,
+  open,
+  ended,      // we send no more, the peer may
+  peerEnded,  // the peer sends no more, we may
+  closed,     // gone, or never there
+};
+
+// The handle of one socket whatever its `Data`: a small value that owns nothing. Copy it, keep it in a
+// map, capture it. When the socket is gone every call is answered as documented and touches nothing.
+//   thread    the reactor's, all of it; from elsewhere use Reactor::post
+//   lifetime  handles may outlive their socket, not their reactor
+class SocketHandle {
+ public:
+  SocketHandle() = default;
+
+  // --- sending -----------------------------------------------------------------------------------
+
+  // Gives `bytes` to the kernel and returns how many it took; the rest stays the caller's. A count
+  // below the size means full: `drain` fires once when there is room again. What `send` has queued
+  // goes out first.
+  //   shape   any span, empty allowed (0); read before the return, never kept
+  //   errors  -1 once the socket can send no more: closed, ended, or the peer is gone (`close` says
+  //           why). 0 while connecting: `drain` follows `open`
+  //   source  send(2); Bun TCP documentation, "Buffering"
+  [[nodiscard]] std::ptrdiff_t write(Bytes bytes) const;
+  [[nodiscard]] std::ptrdiff_t write(std::string_view text) const { return write(asBytes(text)); }
+
+  // Gives the sink's bytes to the kernel in one gathered call and takes what it took out of the sink;
+  // the rest stays there for the next time. Answers as write(Bytes).
+  std::ptrdiff_t write(ArrayBufferSink& sink) const;
+
+  // Takes all of `bytes`, in order, and sends them when it can: everything sent in one handler leaves
+  // in one system call when the handler returns.
+  //   returns  true: go on; false: more than `highWaterMark` is queued (or the socket can send no
+  //            more), slow down until `drain`
+  //   errors   more than `maxQueued` closes the socket at once with Usage::tooMuch and a reset: a
+  //            stream is whole or visibly broken
+  bool send(Bytes bytes) const;
+  bool send(std::string_view text) const { return send(asBytes(text)); }
+
+  // Until the guard ends, `write` gathers too: small writes leave in one system call. Guards nest:
+  // the outermost counts. A handler's own sends are gathered without it.
+  [[nodiscard]] Cork cork() const;
+
+  // Sends what is queued now rather than at the end of the handler.
+  void flush() const;
+
+  // --- finishing ---------------------------------------------------------------------------------
+
+  // Sends `bytes` and then FIN; all that was accepted is delivered. Input keeps coming to `data`
+  // until the peer's FIN, then `close`. Without allowHalfOpen a silent or endless peer is cut by the
+  // linger limits, which `close` then tells.
+  //   returns  the bytes taken (all), or -1 when it is too late to send
+  std::ptrdiff_t end(Bytes bytes = {}) const;
+  std::ptrdiff_t end(std::string_view text) const { return end(asBytes(text)); }
+
+  // Done with this socket: `close` fires inside the call and no handler after it. What was accepted
+  // is still delivered behind the scenes, under the linger limits. Connecting sockets get
+  // `connectError` with ECANCELED instead. On a closed socket it does nothing, as all verbs below.
+  void close() const;
+
+  // Resets the connection, dropping what is unsent; `close` fires inside the call, without an error.
+  // Unix sockets know no reset: there it is an abrupt close.
+  void terminate() const;
+
+  // Finishes one direction; the socket stays. write: FIN after what was accepted. read: input is
+  // read and dropped from here on, `data` and `end` fire no more.
+  void shutdown(Side side = Side::write) const;
+
+  // --- receiving ---------------------------------------------------------------------------------
+
+  // Holds back `data`, and the `end` and `close` that follow the peer's FIN or reset, until `resume`.
+  // The peer is slowed down by its full buffers. Neither nests. A socket that also waits for `drain`
+  // when its peer goes away is resumed by that: no `drain` will come.
+  void pause() const;
+  void resume() const;
+
+  // --- time --------------------------------------------------------------------------------------
+
+  // Calls `timeout` once, `after` from here, whatever the traffic. Called again it starts anew; zero
+  // turns it off. Never early, one millisecond steps. The socket closes with ETIMEDOUT unless the
+  // handler arms it again. While connecting it ends the attempt: `connectError` with ETIMEDOUT.
+  //   errors  Usage::outOfRange below zero or above 100 years, Usage::closed
+  Result<void> timeout(Duration after) const;
+
+  // The same timer, pushed back whenever bytes arrive or leave.
+  Result<void> idleTimeout(Duration after) const;
+
+  // --- the reactor -------------------------------------------------------------------------------
+
+  // Whether this socket keeps Reactor::run going; it does from the start. Flags, not counts.
+  void ref() const;
+  void unref() const;
+
+  // --- facts -------------------------------------------------------------------------------------
+
+  ReadyState readyState() const;
+
+  // Bytes accepted by write, send and end; bytes given to `data` or dropped after it; accepted bytes
+  // that the kernel has not taken. All still answer in `close`, and after it until the slot is used
+  // again, then 0.
+  uint64_t bytesWritten() const;
+  uint64_t bytesRead() const;
+  uint64_t unsentBytes() const;
+
+  // Both ends of the connection. The remote one stays readable after the close like the byte counts,
+  // the local one until the end of the turn that closed the socket.
+  Address remoteAddress() const;
+  Address localAddress() const;
+
+  // What the PROXY protocol header of an accepted socket said, valid while the socket is there;
+  // nullptr when its listener takes none. remoteAddress() is its source, unless it was local.
+  const ProxyHeader* proxyHeader() const;
+
+  // TCP_NODELAY, on from the start. False where it cannot be: closed, connecting, not TCP.
+  bool setNoDelay(bool on = true) const;
+
+  // SO_KEEPALIVE, off from the start. `initialDelay` before the first probe, in whole seconds
+  // (rounded up); zero leaves the system's. False as above, or for an invalid delay.
+  bool setKeepAlive(bool on = true, Duration initialDelay = {}) const;
+
+  // Notices a peer that is gone without a word: `after` so long without an answer, to data or to
+  // probes sent while idle, the socket closes with ETIMEDOUT. Whole seconds for the probes; zero
+  // turns it off. False as setNoDelay, or where the system cannot.
+  //   source  TCP_USER_TIMEOUT and SO_KEEPALIVE of tcp(7); TCP_RXT_CONNDROPTIME on macOS
+  bool deadPeer(Duration after) const;
+
+  // Equal handles name the same socket.
+  bool operator==(const SocketHandle&) const = default;
+  explicit operator bool() const { return readyState() != ReadyState::closed; }
+
+  // A number that no other socket of this reactor ever has, for maps and logs.
+  uint64_t number() const { return uint64_t{id_.generation} << 32 | id_.index; }
+
+ protected:
+  explicit SocketHandle(detail::HandleId id) : id_(id) {}
+
+  // Where the socket's Data lies; nullptr once it is gone.
+  void* findData() const;
+  // The same; throws BadResult, or aborts, once it is gone.
+  void* requireData() const;
+  Result<void> reloadTable(HandlerTable table) const;
+  detail::HandleId listenerId() const;
+
+  friend class Cork;
+  friend class net::Connection;
+  friend class net::ReactorImpl;
+
+  detail::HandleId id_;
+};
+
+static_assert(sizeof(SocketHandle) <= 16, "a handle travels in two registers");
+
+// A socket whose slot carries a `Data`.
+template <class Data = Empty>
+class Socket : public SocketHandle {
+ public:
+  Socket() = default;
+  // The untyped handle of a socket whose Data is known to be this one.
+  explicit Socket(SocketHandle handle) : SocketHandle(handle) {}
+
+  // The user data, built inside the slot when the socket was made and alive until `close` or
+  // `connectError` has returned.
+  //   errors  on a socket that is gone it throws BadResult, or aborts in builds without exceptions;
+  //           where that can be, ask findData()
+  Data& data() const { return *static_cast<Data*>(requireData()); }
+
+  // The same, or nullptr once the socket is gone.
+  Data* findData() const { return static_cast<Data*>(SocketHandle::findData()); }
+
+  // Puts another handler table in the place of this socket's from the next event on; handlers that it
+  // lacks are gone. On an accepted socket this is its listener's reload.
+  //   errors  Usage::missing for a table with neither `data` nor `drain`, Usage::closed
+  Result<void> reload(SocketHandlers<Data> handlers) const {
+    return reloadTable(HandlerTable(std::move(handlers)));
+  }
+
+  // The listener that accepted it, stopped or not; a handle that names nothing for dialed and for
+  // closed sockets. Needs <warren/listen.h>.
+  Listener<Data> listener() const;
+};
+
+// Holds back what is written to one socket until it dies; see SocketHandle::cork.
+class [[nodiscard]] Cork {
+ public:
+  Cork(Cork&& other) noexcept : socket_(std::exchange(other.socket_, {})) {}
+  Cork& operator=(Cork&&) = delete;
+  ~Cork();
+
+ private:
+  friend class SocketHandle;
+  explicit Cork(SocketHandle socket) : socket_(socket) {}
+
+  SocketHandle socket_;  // names nothing in an inner guard
+};
+
+}  // namespace warren

@@ -1,0 +1,266 @@
+#include "net/connection.h"
+
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "base/check.h"
+#include "net/connection_call.h"
+#include "net/options.h"
+#include "net/reactor_impl.h"
+
+namespace warren::net {
+
+Connection::Connection(base::SlotId id, HandlerCell& cell) : base::Slot(id), cell_(&cell) {
+  ++cell.references;
+  ++cell.openSockets;
+  set(kCounted);
+  nextInCell_ = cell.firstSocket;
+  if (nextInCell_ != kNone) {
+    static_cast<Connection*>(reactor().slab().at(nextInCell_))->prevInCell_ = index;
+  }
+  cell.firstSocket = index;
+}
+
+SocketHandle Connection::handle() const {
+  return SocketHandle(detail::HandleId{&cell_->reactor, index, generation});
+}
+
+// An empty Data has no bytes of its own; any address in the slot will do.
+void* Connection::data() const {
+  auto* slot = reinterpret_cast<std::byte*>(const_cast<Connection*>(this));
+  return cell_->dataType.size == 0 ? slot : slot + cell_->dataOffset;
+}
+
+void Connection::constructData() {
+  cell_->dataType.construct(data(), cell_->data.get());
+  set(kHasData);
+}
+
+// --- connecting ------------------------------------------------------------------------------------
+
+void Connection::opened(os::Fd fd, const Address& peer, bool adopted) {
+  WARREN_CHECK(state_ == State::connecting || state_ == State::greeting);
+  fd_ = fd.release();
+  setRemote(peer);
+  state_ = State::open;
+  set(adopted ? kWritable | kAdopted : kWritable);
+  ++reactor().stats().opened;
+  call(cell_->table->open);
+  if (state_ == State::closed) return;
+  if (has(kBounded)) armLinger();  // it was ended while connecting
+  if (queued() > 0 || has(kFinOwed)) reactor().flushLater(*this);
+  if (has(kDrainOwed)) reactor().ready(*this);
+}
+
+void Connection::setRemote(const Address& peer) {
+  family_ = peer.family();
+  remotePort_ = peer.port();
+  remoteIp_ = peer.ip();
+}
+
+Result<void> Connection::dial(detail::ConnectRequest request) {
+  const Duration limit = request.connectTimeout;
+  Cold* cold = this->cold();
+  if (cold != nullptr) {
+    cold->dialer = std::make_unique<Dialer>(reactor(), id(), std::move(request));
+    if (!limit.zero()) {
+      TimerSlot* timer = reactor().timers().start(TimerKind::socketDeadline, index, limit.count());
+      if (timer == nullptr) cold = nullptr;
+      if (timer != nullptr) deadline_ = timer->index;
+    }
+  }
+  if (cold == nullptr) {
+    abandon();
+    return Error(Origin::kernel, ENOMEM, Step::connect, "socket");
+  }
+  reactor().ready(*this);  // no handler runs inside the call that starts
+  return {};
+}
+
+void Connection::onAttemptReady(Part attempt) {
+  if (state_ == State::connecting) dialed(cold_->dialer->onReady(attempt));
+}
+
+void Connection::onAddresses(Result<std::vector<Address>> addresses) {
+  if (state_ == State::connecting) dialed(cold_->dialer->onAddresses(std::move(addresses)));
+}
+
+void Connection::onStagger() {
+  WARREN_CHECK(state_ == State::connecting);
+  dialed(cold_->dialer->onStagger());
+}
+
+void Connection::dialed(Dialed progress) {
+  if (progress.stage == Dialed::Stage::pending) return;
+  if (progress.stage == Dialed::Stage::failed) return failed(progress.error);
+  cold_->dialer.reset();
+  reactor().timers().cancel(deadline_);
+  dropColdIfIdle();
+  opened(std::move(progress.fd), progress.peer, progress.adopted);
+}
+
+void Connection::failed(const Error& error) {
+  WARREN_CHECK(state_ == State::connecting);
+  cold_->dialer.reset();
+  ++reactor().stats().connectFailures;
+  reactor().timers().cancel(deadline_);
+  reactor().timers().cancel(timeout_);
+  state_ = State::closed;
+  leaveCell();
+  call(cell_->table->connectError, error);
+  reactor().retire(*this);
+}
+
+void Connection::abandon() {
+  if (cold_ != nullptr) cold_->dialer.reset();
+  reactor().timers().cancel(deadline_);
+  state_ = State::closed;
+  reactor().retire(*this);
+}
+
+// --- events ----------------------------------------------------------------------------------------
+
+void Connection::onReady(const os::Event& event) {
+  if (state_ == State::connecting) {
+    onAttemptReady(kSocketPart);
+    // The edge that tells of the connect may tell of the peer's first bytes too, even of its FIN, and
+    // there is no second one: so an open socket goes on with the same event.
+    if (state_ == State::connecting || state_ == State::closed) return;
+  }
+  flags_ |= (event.readable ? kReadable : 0u) | (event.writable ? kWritable : 0u) |
+            (event.ended ? kEnded : 0u);
+  if (state_ == State::greeting) return readGreeting();
+  if (event.readable) readWithinBudget();
+  if (event.writable && (cold_ != nullptr || has(kDrainOwed | kFinOwed))) flushAndDrain();
+}
+
+void Connection::onWorkLeft() {
+  if (state_ == State::connecting) return dialed(cold_->dialer->begin());
+  readWithinBudget();
+  // Reading finds out how a connection whose write side died has ended; here it has ended before.
+  if (has(kWriteDead) && has(kReadDone)) {
+    return finish(cold_ != nullptr ? std::exchange(cold_->why, {}) : Error());
+  }
+  flushAndDrain();
+}
+
+void Connection::onTimeout() {
+  if (state_ == State::connecting) {
+    return failed({Origin::kernel, ETIMEDOUT, Step::timeout, cold_->dialer->target()});
+  }
+  WARREN_CHECK(state_ == State::open);
+  call(cell_->table->timeout);
+  if (state_ != State::open) return;
+  if (timeout_ != kNone && reactor().timers().at(timeout_).armed()) return;
+  finish({Origin::kernel, ETIMEDOUT, Step::timeout});
+}
+
+void Connection::onDeadline() {
+  if (state_ == State::connecting) {
+    return failed({Origin::kernel, ETIMEDOUT, Step::connect, cold_->dialer->target()});
+  }
+  if (state_ == State::greeting) return refuseGreeting("it did not come in time");
+  finish({Origin::kernel, ETIMEDOUT, Step::linger});
+}
+
+// --- small verbs and facts -------------------------------------------------------------------------
+
+Result<void> Connection::setTimeout(Duration after, bool idle) {
+  if (Result<void> checked = checkDuration(after, idle ? "idleTimeout" : "timeout"); !checked) {
+    return checked;
+  }
+  if (state_ != State::connecting && state_ != State::open) {
+    return Error(Usage::closed, Step::timeout, "the socket is closed");
+  }
+  Timers& timers = reactor().timers();
+  clear(kIdleTimeout);
+  if (after.zero()) {
+    timers.cancel(timeout_);
+    return {};
+  }
+  if (timeout_ != kNone) {
+    timers.restart(timers.at(timeout_), after.count());
+  } else {
+    TimerSlot* timer = timers.start(TimerKind::socketTimeout, index, after.count());
+    if (timer == nullptr) return Error(Origin::kernel, ENOMEM, Step::timeout, "timer");
+    timeout_ = timer->index;
+  }
+  timers.at(timeout_).period = after.count();
+  if (idle) set(kIdleTimeout);
+  return {};
+}
+
+void Connection::setReferenced(bool referenced) {
+  if (state_ == State::closed || has(kReferenced) == referenced) return;
+  if (referenced) {
+    set(kReferenced);
+    reactor().addReference();
+  } else {
+    clear(kReferenced);
+    reactor().dropReference();
+  }
+}
+
+Result<void> Connection::reload(HandlerTable table) {
+  if (state_ != State::connecting && state_ != State::open) {
+    return Error(Usage::closed, Step::options, "the socket is closed");
+  }
+  return reactor().reload(*cell_, std::move(table));
+}
+
+ReadyState Connection::readyState() const {
+  switch (state_) {
+    case State::connecting:
+      return ReadyState::connecting;
+    case State::open:
+      if (has(kFinOwed | kFinSent)) return ReadyState::ended;
+      return has(kReadDone) ? ReadyState::peerEnded : ReadyState::open;
+    case State::greeting:
+    case State::lingering:
+    case State::closed:
+      break;
+  }
+  return ReadyState::closed;
+}
+
+Address Connection::remoteAddress() const {
+  switch (family_) {
+    case Family::ipv4:
+      return Address::ipv4({remoteIp_[0], remoteIp_[1], remoteIp_[2], remoteIp_[3]}, remotePort_);
+    case Family::ipv6: {
+      // The slot has no room for the scope of link-local addresses (fe80::/10).
+      const bool scoped = remoteIp_[0] == 0xfe && (remoteIp_[1] & 0xc0) == 0x80;
+      const uint32_t scope = scoped && fd_ >= 0 ? os::sys::peerAddress(fd_).scope() : 0;
+      return Address::ipv6(remoteIp_, remotePort_, scope);
+    }
+    case Family::unix:
+      return Address::unix();
+    case Family::none:
+      break;
+  }
+  return {};
+}
+
+Address Connection::localAddress() const {
+  return fd_ >= 0 ? os::sys::localAddress(fd_) : Address();
+}
+
+bool Connection::setNoDelay(bool on) {
+  return state_ == State::open && family_ != Family::unix && os::sys::setNoDelay(fd_, on) == 0;
+}
+
+bool Connection::deadPeer(Duration after) {
+  if (state_ != State::open || family_ == Family::unix || !after.valid()) return false;
+  constexpr uint64_t kLongest = uint64_t{1000} * INT16_MAX;  // what kernels take for the probes
+  return after.count() <= kLongest &&
+         os::sys::setDeadPeer(fd_, static_cast<int>(after.count())) == 0;
+}
+
+bool Connection::setKeepAlive(bool on, Duration initialDelay) {
+  if (state_ != State::open || family_ == Family::unix || !initialDelay.valid()) return false;
+  const uint64_t seconds = (initialDelay.count() + 999) / 1000;
+  return seconds <= INT16_MAX && os::sys::setKeepAlive(fd_, on, static_cast<int>(seconds)) == 0;
+}
+
+}  // namespace warren::net

@@ -1,0 +1,234 @@
+// Connection: what a socket's slot holds, and its state machine.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "base/ring_buffer.h"
+#include "base/slab.h"
+#include "net/dialer.h"
+#include "net/handler_cell.h"
+#include "net/proxy_protocol.h"
+#include "net/token.h"
+#include "os/fd.h"
+#include "os/poller.h"
+#include "os/sys.h"
+#include "warren/socket.h"
+
+namespace warren::net {
+
+class ReactorImpl;
+
+enum class State : uint8_t {
+  connecting,  // a dialer works for it
+  greeting,    // accepted; its PROXY header is still to come, and nobody has heard of it
+  open,
+  lingering,  // the user is done with it; what was accepted is still being delivered
+  closed,  // `close` or `connectError` was called, or there was nobody to call; the sweep frees it
+};
+
+// What a connection needs at times. Owner: the connection, from the reactor's pool.
+struct Cold {
+  base::RingBuffer outbox;                // accepted bytes that the kernel has not taken
+  std::unique_ptr<Dialer> dialer;         // while connecting
+  std::unique_ptr<ProxyParser> greeting;  // until its PROXY header is read
+  std::unique_ptr<ProxyHeader> proxied;   // what it said
+  Error why;                              // what broke the write side
+  uint64_t lingerBytesLeft = 0;
+};
+
+// One socket, of whatever origin. It lives in a slab slot with the user's Data behind it.
+//   owner      the reactor's slab; retired when it closes, freed by the sweep at the end of the turn
+//   invariant  every call of a handler may close it: after one, ask `state()` before going on
+class Connection : public base::Slot {
+ public:
+  Connection(base::SlotId id, HandlerCell& cell);
+
+  State state() const { return state_; }
+  HandlerCell& cell() const { return *cell_; }
+  SocketHandle handle() const;
+  void* data() const;
+  // Bytes wait to be sent, here or with the user, who was told to wait for `drain`.
+  bool full() const { return queued() > 0 || has(kDrainOwed); }
+  bool hasData() const { return has(kHasData); }
+  uint32_t nextInCell() const { return nextInCell_; }
+
+  // --- what the reactor calls --------------------------------------------------------------------
+
+  // Builds the Data; what its copying throws passes through.
+  void constructData();
+  // Gives up a connection that nobody has heard of.
+  void abandon();
+
+  // The descriptor is connected and watched: `open`.
+  void opened(os::Fd fd, const Address& peer, bool adopted);
+  // Accepted from a proxy: reads its header before `open`. Takes the descriptor in any case.
+  Result<void> greet(os::Fd fd, const Address& peer, size_t maxHeader);
+  // Starts connecting, in a later turn.
+  Result<void> dial(detail::ConnectRequest request);
+  void onAttemptReady(Part attempt);
+  void onAddresses(Result<std::vector<Address>> addresses);
+  void onStagger();
+
+  void onReady(const os::Event& event);
+  // On the ready list: work was left that the kernel will not tell of again.
+  void onWorkLeft();
+  // On the flush list: the handler in which something was sent has returned.
+  void flushQueued();
+  void onTimeout();
+  void onDeadline();
+  // The sweep: everything is given back but the slot. False while it lingers.
+  bool release();
+  // The reactor goes away: the same, at once and without any handler.
+  void discard(bool forked);
+
+  // --- verbs, as SocketHandle says ---------------------------------------------------------------
+
+  std::ptrdiff_t write(Bytes bytes);
+  std::ptrdiff_t write(std::span<const Bytes> segments);
+  bool send(Bytes bytes);
+  std::ptrdiff_t end(Bytes bytes);
+  void close();
+  void terminate();
+  void shutdown(Side side);
+  // The end of a drain: whatever it is doing, it is reset.
+  void cut();
+  void flush();
+  bool cork();  // false when it cannot be corked, or is already
+  void uncork();
+  void pause();
+  void resume();
+  Result<void> setTimeout(Duration after, bool idle);
+  void setReferenced(bool referenced);
+  Result<void> reload(HandlerTable table);
+
+  ReadyState readyState() const;
+  uint64_t bytesRead() const { return bytesRead_; }
+  uint64_t bytesWritten() const { return bytesWritten_; }
+  uint64_t unsentBytes() const { return has(kSwept) ? unsent_ : queued(); }
+  const ProxyHeader* proxyHeader() const {
+    return cold_ != nullptr ? cold_->proxied.get() : nullptr;
+  }
+  Address remoteAddress() const;
+  Address localAddress() const;
+  bool setNoDelay(bool on);
+  bool setKeepAlive(bool on, Duration initialDelay);
+  bool deadPeer(Duration after);
+  // One line for people.
+  std::string describe() const;
+
+ private:
+  friend class ReactorImpl;  // keeps its lists in nextReady_, nextInCell_ and the flags
+
+  enum Flag : uint32_t {
+    kReadable = 1 << 0,  // latch: the kernel may have input
+    kWritable = 1 << 1,  // latch: the kernel may have room
+    kEnded = 1 << 2,     // latch: an end or an error is queued behind the input
+    kPaused = 1 << 3,    // the user holds input back
+    kMuted = 1 << 4,     // input is read and dropped
+    kReadDone = 1 << 5,  // the peer's FIN was read, or reading failed
+    kFinOwed = 1 << 6,   // our FIN follows the outbox
+    kFinSent = 1 << 7,
+    kWriteDead = 1 << 8,  // the kernel takes no more; Cold::why says why
+    kDrainOwed = 1 << 9,  // bytes were refused since the last drain
+    kCorked = 1 << 10,
+    kBounded = 1 << 11,      // linger limits apply
+    kIdleTimeout = 1 << 12,  // traffic pushes the timeout back
+    kReset = 1 << 13,        // the descriptor goes with a reset
+    kAdopted = 1 << 14,      // others may hold the descriptor too
+    kReferenced = 1 << 15,   // keeps the reactor running
+    kHasData = 1 << 16,      // Data is alive
+    kOnReadyList = 1 << 17,
+    kOnFlushList = 1 << 18,
+    kRetired = 1 << 19,
+    kCounted = 1 << 20,  // among HandlerCell::openSockets
+    kSwept = 1 << 21,    // nothing but facts is left in the slot
+  };
+
+  bool has(uint32_t flags) const { return (flags_ & flags) != 0; }
+  void set(uint32_t flags) { flags_ |= flags; }
+  void clear(uint32_t flags) { flags_ &= ~flags; }
+
+  ReactorImpl& reactor() const { return cell_->reactor; }
+  template <class... Args>
+  void call(const Callback<SocketHandle, Args...>& handler, std::type_identity_t<Args>... args);
+
+  // connecting: connection.cc
+  void dialed(Dialed progress);
+  void failed(const Error& error);
+
+  // greeting: connection_greeting.cc
+  void setRemote(const Address& peer);
+  void readGreeting();
+  void greeted();
+  void refuseGreeting(std::string_view problem);
+
+  // reading: connection_read.cc
+  bool mayRead() const;
+  void readWithinBudget();
+  void readStopped(os::sys::Answer answer);
+  void received(Bytes bytes);
+  bool withinLinger(size_t size);
+  void onPeerEnd();
+
+  // writing: connection_write.cc
+  bool acceptsWrites() const;
+  bool mayTransmit() const;
+  size_t queued() const { return cold_ != nullptr ? cold_->outbox.size() : 0; }
+  size_t transmit(std::span<const Bytes> extra, size_t extraSize);
+  size_t sent(os::sys::Answer answer, size_t size);
+  std::ptrdiff_t taken(size_t count, size_t total);
+  bool queue(Bytes bytes);
+  bool enqueue(Bytes bytes);
+  void flushOutput();
+  void flushAndDrain();
+  bool drainDue() const;
+  void finishOutput(uint32_t flags);
+  void sendFin();
+  void writeFailed(int error);
+
+  // closing: connection_close.cc
+  bool mustLinger() const;
+  void traffic();
+  void armLinger();
+  void closeIfDone();
+  void finish(const Error& error);
+  void tellClosed(State next, const Error& error);
+  void leaveCell();
+  void destroyData();
+  void closeDescriptor();
+  Cold* cold();
+  void dropCold();
+  void dropColdIfIdle();
+
+  int fd_ = -1;
+  uint32_t flags_ = kReferenced;
+  HandlerCell* cell_;
+  Cold* cold_ = nullptr;
+  uint32_t nextInCell_ = kNone;
+  uint32_t prevInCell_ = kNone;
+  uint32_t nextReady_ = kNone;  // of the ready list, or of the retired
+  uint32_t timeout_ = kNone;    // TimerSlot of the user's timeout
+  union {
+    uint32_t deadline_ = kNone;  // TimerSlot of the connect or linger deadline
+    uint32_t unsent_;            // once swept: what was left of the outbox
+  };
+  State state_ = State::connecting;
+  Family family_ = Family::none;
+  uint16_t remotePort_ = 0;
+  uint64_t bytesRead_ = 0;
+  uint64_t bytesWritten_ = 0;
+  std::array<uint8_t, 16> remoteIp_{};
+};
+
+static_assert(std::is_trivially_destructible_v<Connection>, "closed slots keep their last facts");
+static_assert(sizeof(Connection) <= 88, "an idle plain socket costs at most 96 bytes, all counted");
+
+}  // namespace warren::net

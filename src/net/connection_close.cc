@@ -1,0 +1,182 @@
+// Connection: every way to the end of a socket.
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "base/check.h"
+#include "net/connection_call.h"
+
+namespace warren::net {
+
+// --- verbs -----------------------------------------------------------------------------------------
+
+void Connection::close() {
+  if (state_ == State::connecting) {
+    return failed({Origin::kernel, ECANCELED, Step::connect, cold_->dialer->target()});
+  }
+  if (state_ == State::greeting) return finish({});
+  if (state_ != State::open) return;
+  clear(kCorked | kDrainOwed | kPaused);
+  set(kMuted | kBounded | (has(kFinSent) ? 0u : kFinOwed));
+  if (queued() > 0 && mayTransmit()) transmit({}, 0);
+  if (!mustLinger()) return finish({});
+  tellClosed(State::lingering, {});
+  reactor().retire(*this);  // for its Data
+  armLinger();
+  reactor().flushLater(*this);
+  if (mayRead()) reactor().ready(*this);
+}
+
+// Closing a descriptor with input unread, or before the peer has read all, can destroy what the
+// kernel has still to deliver. Nothing was written, or the peer has ended: nothing to lose.
+bool Connection::mustLinger() const {
+  if (has(kWriteDead)) return false;
+  return queued() > 0 || (bytesWritten_ > 0 && !has(kReadDone));
+}
+
+void Connection::terminate() {
+  if (state_ == State::connecting) return close();
+  if (state_ != State::open) return;
+  set(kReset);
+  finish({});
+}
+
+void Connection::cut() {
+  if (state_ == State::connecting || state_ == State::open) return terminate();
+  set(kReset);
+  finish({});
+}
+
+// --- lingering -------------------------------------------------------------------------------------
+
+// Bytes went in or out.
+void Connection::traffic() {
+  Timers& timers = reactor().timers();
+  if (has(kIdleTimeout) && timeout_ != kNone) {
+    TimerSlot& timer = timers.at(timeout_);
+    // What its own handler sends does not arm it again: saying goodbye is not staying.
+    if (timer.armed()) timers.restart(timer, timer.period);
+  }
+  if (has(kBounded) && deadline_ != kNone) {
+    timers.restart(timers.at(deadline_), cell_->policy.linger.timeout.count());
+  }
+}
+
+// From here on a peer that neither takes nor sends a byte for `linger.timeout` is cut, and one that
+// sends more than `linger.bytes` after our FIN.
+void Connection::armLinger() {
+  if (deadline_ != kNone || state_ == State::closed) return;
+  Cold* cold = this->cold();
+  TimerSlot* timer = reactor().timers().start(TimerKind::socketDeadline, index,
+                                              cell_->policy.linger.timeout.count());
+  if (cold == nullptr || timer == nullptr) {
+    if (timer != nullptr) reactor().timers().cancel(*timer);
+    return finish({Origin::kernel, ENOMEM, Step::linger});
+  }
+  cold->lingerBytesLeft = cell_->policy.linger.bytes;
+  deadline_ = timer->index;
+}
+
+// Both directions are finished.
+void Connection::closeIfDone() {
+  if (has(kReadDone) && has(kFinSent) && queued() == 0) finish({});
+}
+
+// --- the end ---------------------------------------------------------------------------------------
+
+// The connection is over. A descriptor that goes with accepted bytes unsent is reset: a stream is
+// whole or visibly broken.
+void Connection::finish(const Error& error) {
+  if (state_ == State::closed) return;
+  if (state_ == State::connecting) return failed(error);
+  if (queued() > 0) set(kReset);
+  reactor().timers().cancel(deadline_);
+  if (state_ == State::open) {
+    tellClosed(State::closed, error);
+  } else {
+    state_ = State::closed;
+  }
+  reactor().retire(*this);
+}
+
+void Connection::tellClosed(State next, const Error& error) {
+  state_ = next;
+  reactor().timers().cancel(timeout_);
+  clear(kIdleTimeout);
+  ++reactor().stats().closed;
+  leaveCell();
+  call(cell_->table->close, error);
+}
+
+// No longer one of the cell's open sockets; it stays linked until it is released.
+void Connection::leaveCell() {
+  if (!has(kCounted)) return;
+  clear(kCounted);
+  --cell_->openSockets;
+}
+
+bool Connection::release() {
+  clear(kRetired);
+  destroyData();
+  if (state_ != State::closed) return false;
+  closeDescriptor();
+  const uint64_t unsent = queued();
+  dropCold();
+  reactor().timers().cancel(timeout_);
+  WARREN_CHECK(deadline_ == kNone);
+  unsent_ = static_cast<uint32_t>(std::min<uint64_t>(unsent, UINT32_MAX));
+  set(kSwept);
+
+  ReactorImpl& reactor = this->reactor();
+  if (has(kReferenced)) reactor.dropReference();
+  clear(kReferenced);
+  leaveCell();
+  auto neighbour = [&](uint32_t at) { return static_cast<Connection*>(reactor.slab().at(at)); };
+  (prevInCell_ == kNone ? cell_->firstSocket : neighbour(prevInCell_)->nextInCell_) = nextInCell_;
+  if (nextInCell_ != kNone) neighbour(nextInCell_)->prevInCell_ = prevInCell_;
+  HandlerCell* cell = std::exchange(cell_, nullptr);
+  const base::SlotId listenerId = cell->listener;
+  reactor.releaseCell(*cell);  // first: the listener counts its references
+  if (Listener* listener = reactor.findListener(listenerId)) listener->reconsider();
+  return true;
+}
+
+void Connection::discard(bool forked) {
+  state_ = State::closed;
+  if (forked) clear(kAdopted);  // the parent's poller is not ours to change
+  reactor().timers().cancel(deadline_);
+  static_cast<void>(release());
+}
+
+void Connection::destroyData() {
+  if (!has(kHasData)) return;
+  clear(kHasData);
+  cell_->dataType.destroy(data());
+}
+
+void Connection::closeDescriptor() {
+  if (fd_ < 0) return;
+  if (has(kAdopted)) reactor().poller().remove(fd_);
+  const int fd = std::exchange(fd_, -1);
+  has(kReset) ? os::sys::reset(fd) : os::sys::close(fd);
+}
+
+Cold* Connection::cold() {
+  if (cold_ == nullptr) cold_ = reactor().takeCold();
+  return cold_;
+}
+
+void Connection::dropCold() {
+  if (cold_ != nullptr) reactor().giveCold(std::exchange(cold_, nullptr));
+}
+
+// An outbox goes back to the pool as soon as it is empty, unless what lies beside it is needed.
+void Connection::dropColdIfIdle() {
+  if (cold_ == nullptr || !cold_->outbox.empty()) return;
+  if (cold_->dialer == nullptr && cold_->greeting == nullptr && cold_->proxied == nullptr &&
+      !cold_->why && deadline_ == kNone) {
+    dropCold();
+  }
+}
+
+}  // namespace warren::net

@@ -1,0 +1,240 @@
+// Connection: from the user's verbs to the kernel.
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "base/check.h"
+#include "net/connection_call.h"
+
+namespace warren::net {
+
+using os::sys::Answer;
+
+namespace {
+
+// From so many bytes on there is nothing to win by gathering more: they go to the kernel at once,
+// straight from the caller's memory.
+constexpr size_t kGatherLimit = size_t{64} << 10;
+
+size_t totalSize(std::span<const Bytes> segments) {
+  size_t total = 0;
+  for (const Bytes& segment : segments) total += segment.size();
+  return total;
+}
+
+}  // namespace
+
+bool Connection::acceptsWrites() const {
+  return (state_ == State::open || state_ == State::connecting) &&
+         !has(kFinOwed | kFinSent | kWriteDead);
+}
+
+bool Connection::mayTransmit() const {
+  return (flags_ & (kWritable | kWriteDead | kCorked)) == kWritable &&
+         (state_ == State::open || state_ == State::lingering);
+}
+
+// --- verbs -----------------------------------------------------------------------------------------
+
+// The common case, nothing queued and the kernel willing, is one system call and little else.
+std::ptrdiff_t Connection::write(Bytes bytes) {
+  const bool straight =
+      (flags_ & (kWritable | kCorked | kFinOwed | kFinSent | kWriteDead)) == kWritable &&
+      state_ == State::open && cold_ == nullptr;
+  if (!straight || bytes.empty()) return write(std::span<const Bytes>(&bytes, 1));
+  return taken(sent(os::sys::send(fd_, bytes), bytes.size()), bytes.size());
+}
+
+std::ptrdiff_t Connection::write(std::span<const Bytes> segments) {
+  if (!acceptsWrites()) return -1;
+  const size_t total = totalSize(segments);
+  if (total == 0) return 0;
+  if (has(kCorked) && queued() + total <= kGatherLimit) {
+    for (const Bytes& segment : segments) {
+      if (!enqueue(segment)) return -1;
+    }
+    return taken(total, total);
+  }
+  const bool willing = state_ == State::open && has(kWritable);
+  return taken(willing ? transmit(segments, total) : 0, total);
+}
+
+// What a write that took `count` of `total` bytes answers.
+std::ptrdiff_t Connection::taken(size_t count, size_t total) {
+  if (has(kWriteDead)) return -1;
+  bytesWritten_ += count;
+  if (count < total) set(kDrainOwed);
+  return static_cast<std::ptrdiff_t>(count);
+}
+
+bool Connection::send(Bytes bytes) {
+  if (!acceptsWrites()) return false;
+  if (!queue(bytes)) return false;
+  if (queued() <= cell_->policy.highWaterMark) return true;
+  set(kDrainOwed);
+  return false;
+}
+
+// Takes all of `bytes` or finishes the socket: false then.
+bool Connection::queue(Bytes bytes) {
+  size_t sent = 0;
+  if (queued() + bytes.size() >= kGatherLimit && mayTransmit()) {
+    sent = transmit(std::span<const Bytes>(&bytes, 1), bytes.size());
+    if (has(kWriteDead)) return false;
+    bytesWritten_ += sent;
+  }
+  const Bytes rest = bytes.subspan(sent);
+  if (rest.empty()) return true;
+  if (rest.size() > cell_->policy.maxQueued - std::min(queued(), cell_->policy.maxQueued)) {
+    set(kReset);
+    finish({Usage::tooMuch, Step::write, "more than maxQueued would be queued"});
+    return false;
+  }
+  if (!enqueue(rest)) return false;
+  bytesWritten_ += rest.size();
+  reactor().flushLater(*this);
+  return true;
+}
+
+std::ptrdiff_t Connection::end(Bytes bytes) {
+  if (!acceptsWrites()) return -1;
+  if (!bytes.empty() && !queue(bytes)) return -1;
+  finishOutput(cell_->policy.allowHalfOpen ? kFinOwed : kFinOwed | kBounded);
+  return static_cast<std::ptrdiff_t>(bytes.size());
+}
+
+void Connection::shutdown(Side side) {
+  if (side != Side::read && acceptsWrites()) finishOutput(kFinOwed);
+  if (side != Side::write && (state_ == State::open || state_ == State::connecting)) {
+    set(kMuted);
+    resume();
+  }
+}
+
+void Connection::flush() {
+  if (state_ != State::open) return;
+  flushOutput();
+  if (drainDue()) reactor().ready(*this);
+}
+
+bool Connection::cork() {
+  if (!acceptsWrites() || has(kCorked)) return false;
+  set(kCorked);
+  return true;
+}
+
+void Connection::uncork() {
+  clear(kCorked);
+  flush();
+}
+
+// --- output ----------------------------------------------------------------------------------------
+
+// Gives the outbox and then `extra` to the kernel in one system call, and returns how many bytes of
+// `extra` went.
+size_t Connection::transmit(std::span<const Bytes> extra, size_t extraSize) {
+  std::array<Bytes, os::sys::kMaxSegments> segments;
+  size_t count = 0;
+  const size_t before = queued();
+  if (before > 0) {
+    for (const Bytes& part : cold_->outbox.readable()) {
+      if (!part.empty()) segments[count++] = part;
+    }
+  }
+  for (const Bytes& part : extra) segments[count++] = part;
+  const size_t total = before + extraSize;
+  const size_t went = sent(count == 1 ? os::sys::send(fd_, segments[0])
+                                      : os::sys::sendSegments(fd_, {segments.data(), count}),
+                           total);
+  const size_t fromOutbox = std::min(went, before);
+  if (fromOutbox > 0) {
+    cold_->outbox.consume(fromOutbox);
+    dropColdIfIdle();
+  }
+  return went - fromOutbox;
+}
+
+// What the kernel's answer to `size` bytes means, and how many of them went. A count below the size
+// means it is full: it tells when it no longer is.
+size_t Connection::sent(Answer answer, size_t size) {
+  Stats& stats = reactor().stats();
+  ++stats.writes;
+  if (answer < 0) {
+    clear(kWritable);
+    if (!os::sys::blocked(answer)) writeFailed(static_cast<int>(-answer));
+    return 0;
+  }
+  const size_t count = static_cast<size_t>(answer);
+  cell_->bytesWritten += count;
+  if (count < size) {
+    clear(kWritable);
+    ++stats.shortWrites;
+  }
+  if (has(kIdleTimeout | kBounded)) traffic();
+  return count;
+}
+
+// Appends to the outbox; without memory for it the socket is finished.
+bool Connection::enqueue(Bytes bytes) {
+  Cold* cold = this->cold();
+  if (cold != nullptr && cold->outbox.append(bytes)) return true;
+  set(kReset);
+  finish({Origin::kernel, ENOMEM, Step::write, "outbox"});
+  return false;
+}
+
+void Connection::flushQueued() {
+  if (state_ != State::open && state_ != State::lingering) return;
+  flushOutput();
+  // Not from here: a user who fills the socket from `drain` would never let the reactor go on.
+  if (drainDue()) reactor().ready(*this);
+}
+
+// Sends what is queued and, behind it, the FIN that is owed.
+void Connection::flushOutput() {
+  if (queued() > 0 && mayTransmit()) transmit({}, 0);
+  if (has(kFinOwed) && queued() == 0 && !has(kWriteDead)) sendFin();
+}
+
+bool Connection::drainDue() const {
+  return (flags_ & (kDrainOwed | kWritable)) == (kDrainOwed | kWritable) && queued() == 0 &&
+         state_ == State::open;
+}
+
+void Connection::flushAndDrain() {
+  if (state_ != State::open && state_ != State::lingering) return;
+  flushOutput();
+  if (!drainDue()) return;
+  clear(kDrainOwed);
+  ++reactor().stats().drains;
+  call(cell_->table->drain);
+}
+
+// No more is accepted; `flags` say what follows the outbox.
+void Connection::finishOutput(uint32_t flags) {
+  set(flags);
+  clear(kDrainOwed | kCorked);
+  if (has(kBounded) && state_ != State::connecting) armLinger();
+  reactor().flushLater(*this);
+}
+
+void Connection::sendFin() {
+  WARREN_CHECK(queued() == 0);
+  clear(kFinOwed);
+  set(kFinSent);
+  if (has(kReadDone)) return closeIfDone();  // closing the descriptor says it
+  os::sys::shutdown(fd_, os::sys::Side::write);
+}
+
+// Only the write side is dead: what the peer sent before is still to be read, and reading finds out
+// how it ended. Who has paused until `drain` would wait for ever: there is none to come.
+void Connection::writeFailed(int error) {
+  if (has(kDrainOwed)) clear(kPaused);
+  set(kWriteDead | kReadable | kEnded);
+  clear(kDrainOwed | kWritable);
+  if (Cold* cold = this->cold()) cold->why = Error(Origin::kernel, error, Step::write);
+  reactor().ready(*this);
+}
+
+}  // namespace warren::net

@@ -1,0 +1,48 @@
+// Drain: a graceful stop with a deadline.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <unordered_map>
+
+#include "net/connection.h"
+#include "net/handler_cell.h"
+#include "net/timers.h"
+#include "warren/reactor.h"
+
+namespace warren::net {
+
+// Lets the sockets of one listener, or all of a reactor's, finish: those that have been quiet for a
+// while are ended, those that are left at the deadline are cut.
+//   owner  the reactor, until `finished`
+class Drain {
+ public:
+  // `cell` null: all sockets there are.
+  Drain(ReactorImpl& reactor, HandlerCell* cell, uint64_t deadline, DrainDone done);
+  ~Drain();
+  Drain(const Drain&) = delete;
+  Drain& operator=(const Drain&) = delete;
+
+  // Nothing is left of what it drains.
+  bool finished() const;
+  // Tells the user; once, when it is finished.
+  void tell();
+
+ private:
+  template <class Visit>
+  void forEachSocket(const Visit& visit) const;
+  void tick();
+  void endQuiet();
+  void cutAll();
+
+  ReactorImpl& reactor_;
+  HandlerCell* const cell_;
+  const DrainDone done_;
+  const uint64_t tick_;  // milliseconds between two looks; nothing moved between them: quiet
+  uint64_t ticksLeft_;
+  TimerSlot* timer_ = nullptr;
+  std::unordered_map<uint64_t, uint64_t> traffic_;  // bytes by socket, at the last look
+  Drained result_;
+};
+
+}  // namespace warren::net

@@ -1,0 +1,39 @@
+#include "net/mailbox.h"
+
+#include <iterator>
+#include <utility>
+
+namespace warren::net {
+
+void Mailbox::post(Callback<> function) {
+  mutex_.lock();
+  posted_.push_back(std::move(function));
+  const bool first = !hasPosted_.exchange(true, std::memory_order_release);
+  mutex_.unlock();
+  if (first) poller_.wake();  // later ones find the reactor awake, or on its way
+}
+
+void Mailbox::stop(int code) {
+  code_.store(code, std::memory_order_relaxed);
+  stopped_.store(true, std::memory_order_release);
+  poller_.wake();
+}
+
+int Mailbox::takeStop() {
+  return stopped_.exchange(false, std::memory_order_acq_rel) ? code_.load() : 0;
+}
+
+void Mailbox::take(std::vector<Callback<>>& into) {
+  mutex_.lock();
+  if (into.empty()) {
+    into.swap(posted_);
+  } else {
+    into.insert(into.end(), std::make_move_iterator(posted_.begin()),
+                std::make_move_iterator(posted_.end()));
+    posted_.clear();
+  }
+  hasPosted_.store(false, std::memory_order_release);
+  mutex_.unlock();
+}
+
+}  // namespace warren::net

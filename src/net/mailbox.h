@@ -1,0 +1,52 @@
+// Mailbox: the only door through which other threads reach a reactor.
+#pragma once
+
+#include <atomic>
+#include <vector>
+
+#include "os/platform.h"
+#include "os/poller.h"
+#include "warren/callback.h"
+
+#if WARREN_THREADS
+#include <mutex>
+#endif
+
+namespace warren::net {
+
+#if WARREN_THREADS
+using Mutex = std::mutex;
+#else
+struct Mutex {
+  void lock() {}
+  void unlock() {}
+};
+#endif
+
+// Functions to run on the reactor's thread, and its order to stop.
+//   thread  `post` and `stop` any, the others the reactor's
+class Mailbox {
+ public:
+  explicit Mailbox(os::Poller& poller) : poller_(poller) {}
+
+  // Keeps the order of each posting thread.
+  void post(Callback<> function);
+  void stop(int code);
+
+  bool hasPosted() const { return hasPosted_.load(std::memory_order_acquire); }
+  bool stopped() const { return stopped_.load(std::memory_order_acquire); }
+  // Takes the order to stop and gives its code.
+  int takeStop();
+  // Moves everything posted behind `into`.
+  void take(std::vector<Callback<>>& into);
+
+ private:
+  os::Poller& poller_;
+  Mutex mutex_;
+  std::vector<Callback<>> posted_;
+  std::atomic<bool> hasPosted_ = false;
+  std::atomic<bool> stopped_ = false;
+  std::atomic<int> code_ = 0;
+};
+
+}  // namespace warren::net

@@ -1,0 +1,36 @@
+// The only place that asks which system this is. Everything else asks these names.
+#pragma once
+
+#if defined(__linux__)
+#define WARREN_LINUX 1
+#else
+#define WARREN_LINUX 0
+#endif
+
+// WARREN_KQUEUE=1 may be given on the command line: the tests run that backend on Linux, over an
+// emulation of <sys/event.h>.
+#if !defined(WARREN_KQUEUE)
+#if defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) || \
+    defined(__DragonFly__)
+#define WARREN_KQUEUE 1
+#else
+#define WARREN_KQUEUE 0
+#endif
+#endif
+
+#define WARREN_EPOLL (WARREN_LINUX && !WARREN_KQUEUE)
+
+#if !WARREN_EPOLL && !WARREN_KQUEUE
+#error "warren needs epoll (Linux) or kqueue (macOS, FreeBSD, NetBSD, OpenBSD, DragonFly)"
+#endif
+
+// Threads and exceptions can be left out of a build: WARREN_THREADS=0, -fno-exceptions.
+#if !defined(WARREN_THREADS)
+#define WARREN_THREADS 1
+#endif
+
+#if defined(__cpp_exceptions)
+#define WARREN_EXCEPTIONS 1
+#else
+#define WARREN_EXCEPTIONS 0
+#endif

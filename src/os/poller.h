@@ -1,0 +1,65 @@
+// Poller: what may be done on which descriptor, told as values. epoll and kqueue, one each.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "warren/result.h"
+
+namespace warren::os {
+
+// What one descriptor may do. The flags are hints: a reader must live with an event that finds
+// nothing to do, with two edges merged into one, and with an event for a descriptor it has closed.
+struct Event {
+  uint64_t token;  // what was given to `add`
+  bool readable;   // bytes, a connection, or an end to read
+  bool writable;   // room to write, or a connect that is decided
+  bool ended;  // the peer's end or an error is queued: read on to 0, a short read is not the last
+};
+
+// The one token that `add` and `retoken` do not take.
+constexpr uint64_t kWakeToken = ~uint64_t{0};
+
+// How a descriptor is watched.
+enum class Watch : uint8_t {
+  stream,    // edge-triggered, both directions, for the life of the descriptor
+  listener,  // level-triggered, reading only
+};
+
+// A thin wrapper of the kernel's readiness queue. Owner: one reactor. Every call but `wake` belongs to
+// the reactor's thread.
+class Poller {
+ public:
+  static Result<Poller> make();
+  ~Poller();
+  Poller(Poller&&) noexcept;
+  Poller& operator=(Poller&&) = delete;
+
+  // Watches `fd` from now on. What is ready already is told in the next wait.
+  Result<void> add(int fd, uint64_t token, Watch watch);
+  // Gives a watched stream another token. What is ready now is told again.
+  Result<void> retoken(int fd, uint64_t token);
+  // Stops watching. Needed before a descriptor is closed only if others may hold it too (adopted ones,
+  // dup(2), fork(2)), or to pause a listener; closing the last one does it.
+  void remove(int fd);
+
+  // Waits until something is ready, `wake` was called or `timeoutMs` have passed (-1: for ever, 0: only
+  // looks), and returns what is ready: at most one event a descriptor. Interrupted by a signal it
+  // returns early with nothing. The span lives until the next wait.
+  std::span<const Event> wait(int64_t timeoutMs);
+
+  // Makes a wait under way, or the next one, return. Any thread, any number of times; also from a
+  // signal handler.
+  void wake();
+
+  // A descriptor that is readable when `wait(0)` would find something, for embedding.
+  int fd() const;
+
+ private:
+  struct State;
+  explicit Poller(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace warren::os

@@ -1,0 +1,110 @@
+#include "os/platform.h"
+#include "os/poller.h"
+#if WARREN_EPOLL
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+
+#include "base/check.h"
+#include "os/fd.h"
+
+namespace warren::os {
+namespace {
+
+constexpr size_t kBatch = 256;
+
+// EPOLLERR and EPOLLHUP come unasked. Then both directions have something to say, and it is final.
+constexpr uint32_t kFinal = EPOLLERR | EPOLLHUP;
+constexpr uint32_t kReadable = EPOLLIN | EPOLLRDHUP | kFinal;
+constexpr uint32_t kWritable = EPOLLOUT | kFinal;
+constexpr uint32_t kEnded = EPOLLRDHUP | kFinal;
+
+constexpr uint32_t kStream = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+constexpr uint32_t kListener = EPOLLIN;
+
+int control(const Fd& queue, int operation, int fd, uint32_t interest, uint64_t token) {
+  epoll_event event{.events = interest, .data = {.u64 = token}};
+  return ::epoll_ctl(queue.get(), operation, fd, &event);
+}
+
+Error failed(Step step, const char* call) { return Error(Origin::kernel, errno, step, call); }
+
+inline Event toEvent(uint64_t token, uint32_t bits) {
+  return {token, (bits & kReadable) != 0, (bits & kWritable) != 0, (bits & kEnded) != 0};
+}
+
+}  // namespace
+
+struct Poller::State {
+  Fd queue;
+  Fd waker;  // an eventfd: it counts the wakes, one read takes them all
+  std::array<epoll_event, kBatch> ready;
+  std::array<Event, kBatch> events;
+};
+
+Poller::Poller(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Poller::Poller(Poller&&) noexcept = default;
+Poller::~Poller() = default;
+
+Result<Poller> Poller::make() {
+  auto state = std::make_unique<State>();
+  state->queue = Fd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!state->queue) return failed(Step::start, "epoll_create1");
+  state->waker = Fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (!state->waker) return failed(Step::start, "eventfd");
+  if (control(state->queue, EPOLL_CTL_ADD, state->waker.get(), EPOLLIN, kWakeToken) < 0) {
+    return failed(Step::start, "epoll_ctl");
+  }
+  return Poller(std::move(state));
+}
+
+Result<void> Poller::add(int fd, uint64_t token, Watch watch) {
+  WARREN_CHECK(token != kWakeToken);
+  const uint32_t interest = watch == Watch::stream ? kStream : kListener;
+  if (control(state_->queue, EPOLL_CTL_ADD, fd, interest, token) == 0) return {};
+  return failed(Step::socket, "epoll_ctl");
+}
+
+Result<void> Poller::retoken(int fd, uint64_t token) {
+  WARREN_CHECK(token != kWakeToken);
+  if (control(state_->queue, EPOLL_CTL_MOD, fd, kStream, token) == 0) return {};
+  return failed(Step::socket, "epoll_ctl");
+}
+
+// A descriptor that was closed elsewhere (EBADF, ENOENT) is as silent as one removed.
+void Poller::remove(int fd) { control(state_->queue, EPOLL_CTL_DEL, fd, 0, 0); }
+
+std::span<const Event> Poller::wait(int64_t timeoutMs) {
+  State& state = *state_;
+  const int timeout = static_cast<int>(std::clamp<int64_t>(timeoutMs, -1, INT_MAX));
+  const int count = ::epoll_wait(state.queue.get(), state.ready.data(), kBatch, timeout);
+  if (count < 0) {
+    WARREN_CHECK(errno != EBADF);
+    return {};  // EINTR: the caller knows how long it still wants to wait
+  }
+  size_t told = 0;
+  for (int i = 0; i < count; ++i) {
+    const epoll_event& ready = state.ready[static_cast<size_t>(i)];
+    state.events[told] = toEvent(ready.data.u64, ready.events);
+    told += ready.data.u64 != kWakeToken;  // the wake's own event is written over
+  }
+  if (told != static_cast<size_t>(count)) {
+    eventfd_t wakes;
+    ::eventfd_read(state.waker.get(), &wakes);
+  }
+  return {state.events.data(), told};
+}
+
+// write(2) is on POSIX's list for signal handlers. EAGAIN means that 2^64 - 2 wakes wait already.
+void Poller::wake() { ::eventfd_write(state_->waker.get(), 1); }
+
+int Poller::fd() const { return state_->queue.get(); }
+
+}  // namespace warren::os
+
+#endif  // WARREN_EPOLL

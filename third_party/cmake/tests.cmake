@@ -1,0 +1,53 @@
+# The two test programs, as in the Makefile; every test case is a test of ctest.
+enable_testing()
+
+find_package(Catch2 3 QUIET)
+if(NOT Catch2_FOUND)
+  find_package(Catch2 2.13 REQUIRED)
+endif()
+list(APPEND CMAKE_MODULE_PATH ${Catch2_DIR})
+include(Catch)
+
+file(GLOB support_sources CONFIGURE_DEPENDS tests/support/*.cc)
+file(GLOB sim_sources CONFIGURE_DEPENDS tests/sim/*.cc)
+# x_test.cc, and beside it what several tests of a directory share.
+file(GLOB test_sources CONFIGURE_DEPENDS tests/*/*.cc)
+list(FILTER test_sources EXCLUDE REGEX "/tests/(support|sim|stress|bench|kqueue)/")
+if(NOT WARREN_TLS)
+  list(FILTER test_sources EXCLUDE REGEX "/tests/tls/")
+endif()
+
+# As in the Makefile: optimising tests costs more time than it saves.
+set(warren_test_options ${warren_warnings} -O0 -g1)
+
+# An archive: a test program takes from it only what it uses.
+if(support_sources)
+  add_library(warren_test_support STATIC ${support_sources})
+  set_target_properties(warren_test_support PROPERTIES CXX_EXTENSIONS OFF)
+  target_include_directories(warren_test_support PUBLIC src tests)
+  target_compile_options(warren_test_support PRIVATE ${warren_test_options})
+  target_link_libraries(warren_test_support PUBLIC warren::warren Catch2::Catch2WithMain)
+  set(test_support warren_test_support)
+endif()
+
+function(warren_test_program name)
+  add_executable(${name} ${ARGN})
+  set_target_properties(${name} PROPERTIES CXX_EXTENSIONS OFF)
+  target_include_directories(${name} PRIVATE src tests)
+  target_compile_options(${name} PRIVATE ${warren_test_options})
+  # Catch2 needs exceptions; the tests ask whether the library has them.
+  target_compile_definitions(${name} PRIVATE WARREN_LIBRARY_EXCEPTIONS=$<BOOL:${WARREN_EXCEPTIONS}>)
+  target_link_libraries(${name} PRIVATE ${test_support} warren::warren Catch2::Catch2WithMain)
+  # From the top, as `make test` runs them: some read files below tests/.
+  catch_discover_tests(${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+    PROPERTIES TIMEOUT 120 ENVIRONMENT WARREN_EXAMPLES=${PROJECT_BINARY_DIR}/examples)
+endfunction()
+
+if(test_sources)
+  warren_test_program(warren_tests ${test_sources})
+endif()
+# tests/sim defines another kernel under the names of os/sys.h and os/poller.h. Its objects come before
+# the archive, so the linker never asks the archive for the real one.
+if(sim_sources)
+  warren_test_program(sim_tests ${sim_sources})
+endif()
