@@ -1,0 +1,355 @@
+// What reaches beyond one socket: drains, handed-over listeners, proxies, coroutines.
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support/catch.h"
+#include "support/net.h"
+#include "warren/coroutine.h"
+#include "warren/warren.h"
+
+namespace warren {
+namespace {
+
+using namespace std::chrono_literals;
+using test::RawSocket;
+using test::runUntil;
+
+SocketHandlers<> answer() {
+  return {.data = [](Socket<> socket, Bytes bytes) { socket.send(bytes); }};
+}
+
+Listener<> listenOn(Reactor& reactor, SocketHandlers<> handlers) {
+  return reactor.listen<>({.hostname = "127.0.0.1", .port = 0, .socket = std::move(handlers)})
+      .value();
+}
+
+RawSocket connectTo(const ListenerHandle& listener) {
+  return RawSocket::connectTcp(static_cast<uint16_t>(listener.port()));
+}
+
+}  // namespace
+
+// --- drain -----------------------------------------------------------------------------------------
+
+TEST_CASE("a drain without sockets is done at once") {
+  Reactor reactor;
+  auto listener = listenOn(reactor, answer());
+  std::optional<Drained> result;
+  REQUIRE(listener.drain(1s, [&](const Drained& drained) { result = drained; }));
+  REQUIRE_FALSE(listener.listening());
+  reactor.run();
+  REQUIRE(result);
+  REQUIRE(result->finished == 0);
+  REQUIRE(result->cut == 0);
+  REQUIRE(listener.drain(1s).error().is(Usage::closed));
+}
+
+TEST_CASE("a drain ends quiet sockets and cuts those that do not finish by the deadline") {
+  Reactor reactor;
+  auto listener = listenOn(reactor, answer());
+  RawSocket polite = connectTo(listener);
+  RawSocket deaf = connectTo(listener);
+  runUntil(reactor, [&] { return listener.connectionCount() == 2; });
+  std::optional<Drained> result;
+  bool hungUp = false;
+  REQUIRE(reactor.drain(60ms, [&](const Drained& drained) { result = drained; }));
+  runUntil(reactor, [&] {
+    if (!hungUp) polite.readSome();
+    if (polite.ended() && !std::exchange(hungUp, true)) polite.close();
+    return result.has_value();
+  });
+  REQUIRE(result->finished == 1);
+  REQUIRE(result->cut == 1);
+  REQUIRE(reactor.run() == 0);
+  REQUIRE(reactor.stats().sockets == 0);
+}
+
+TEST_CASE("a drain refuses a deadline that cannot be") {
+  Reactor reactor;
+  REQUIRE(reactor.drain(-1ms).error().message() ==
+          "options: deadline is below zero or not a number");
+}
+
+// --- handing over ----------------------------------------------------------------------------------
+
+TEST_CASE("a listener that is handed over goes on without a refused connection") {
+  std::array<int, 2> pair{};
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair.data()) == 0);
+  Reactor first;
+  auto listener = listenOn(first, answer());
+  const int port = listener.port();
+  REQUIRE(handOver(pair[0], listener.descriptors()[0], "echo"));
+  Result<HandedOver> taken = takeOver(pair[1]);
+  REQUIRE(taken);
+  REQUIRE(taken->name == "echo");
+  REQUIRE(taken->fd != listener.descriptors()[0]);
+  Reactor second;
+  auto successor = second.listen<>({.fd = taken->fd, .socket = answer()}).value();
+  REQUIRE(successor.port() == port);
+  RawSocket waiting = connectTo(listener);  // in the queue while the first one stops
+  listener.stop();
+  first.step();
+  RawSocket late = connectTo(successor);
+  runUntil(second, [&] { return successor.connectionCount() == 2; });
+  waiting.sendAll("still here");
+  std::string back;
+  runUntil(second, [&] { return (back += waiting.readSome()) == "still here"; });
+  ::close(pair[0]);
+  REQUIRE(takeOver(pair[1]).error().isErrno(ECONNRESET));
+  ::close(pair[1]);
+}
+
+TEST_CASE("a name that is too long is not handed over") {
+  REQUIRE(handOver(0, 0, std::string(256, 'n')).error().is(Usage::outOfRange));
+}
+
+TEST_CASE("listeners of a service manager are taken, with their names") {
+  RawSocket raw = RawSocket::listenTcp();
+  const int port = raw.port();
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    if (::dup2(raw.release(), 3) != 3) std::_Exit(1);
+    ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+    ::setenv("LISTEN_FDS", "1", 1);
+    ::setenv("LISTEN_FDNAMES", "web", 1);
+    Result<std::vector<HandedOver>> listeners = inheritedListeners();
+    if (!listeners || listeners->size() != 1 || (*listeners)[0].name != "web") std::_Exit(2);
+    Reactor reactor;
+    auto listener = reactor.listen<>({.fd = (*listeners)[0].fd, .socket = answer()});
+    if (!listener || listener->port() != port) std::_Exit(3);
+    ::setenv("LISTEN_FDS", "many", 1);
+    if (!inheritedListeners().error().is(Usage::invalid)) std::_Exit(4);
+    ::setenv("LISTEN_FDS", "1", 1);
+    ::setenv("LISTEN_PID", "1", 1);
+    if (!inheritedListeners().value().empty()) std::_Exit(5);
+    std::_Exit(0);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  REQUIRE(WIFEXITED(status));
+  REQUIRE(WEXITSTATUS(status) == 0);
+}
+
+// --- proxies ---------------------------------------------------------------------------------------
+
+namespace {
+
+struct Proxied {
+  Proxied(ProxyProtocol proxies = {.trusted = {"127.0.0.0/8"}}) {
+    listener =
+        reactor
+            .listen<>({.hostname = "127.0.0.1",
+                       .port = 0,
+                       .socket = {.open =
+                                      [this](Socket<> socket) {
+                                        remote = socket.remoteAddress().text();
+                                        version = socket.proxyHeader()->version;
+                                      },
+                                  .data = [](Socket<> socket, Bytes bytes) { socket.send(bytes); }},
+                       .proxyProtocol = std::move(proxies),
+                       .acceptError = [this](const Error& error) { refusal = error; }})
+            .value();
+  }
+
+  Reactor reactor;
+  Listener<> listener;
+  std::string remote;
+  int version = 0;
+  Error refusal;
+};
+
+}  // namespace
+
+TEST_CASE("a header in pieces says who is there, and what follows is data") {
+  Proxied proxied;
+  RawSocket peer = connectTo(proxied.listener);
+  const std::string header = "PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\r\n";
+  for (const char byte : header.substr(0, 20)) {
+    peer.sendAll(std::string(1, byte));
+    proxied.reactor.step();
+  }
+  REQUIRE(proxied.remote.empty());
+  peer.sendAll(header.substr(20) + "payload");
+  std::string back;
+  runUntil(proxied.reactor, [&] { return (back += peer.readSome()) == "payload"; });
+  REQUIRE(proxied.remote == "192.0.2.1:1234");
+  REQUIRE(proxied.version == 1);
+}
+
+TEST_CASE("warren's own header is understood, in both versions") {
+  for (const int version : {1, 2}) {
+    Proxied proxied;
+    std::string back;
+    ConnectOptions<> options;
+    options.hostname = "127.0.0.1";
+    options.port = proxied.listener.port();
+    options.socket = {.open = [](Socket<> socket) { socket.send("hi"); },
+                      .data = [&](Socket<>, Bytes bytes) { back += asText(bytes); }};
+    options.proxyProtocol = ProxyHeader{.version = version,
+                                        .source = Address::ipv4({198, 51, 100, 7}, 77),
+                                        .destination = Address::ipv4({198, 51, 100, 8}, 88)};
+    proxied.reactor.connect(std::move(options)).value();
+    runUntil(proxied.reactor, [&] { return back == "hi"; });
+    REQUIRE(proxied.remote == "198.51.100.7:77");
+    REQUIRE(proxied.version == version);
+  }
+}
+
+TEST_CASE("a client that speaks another protocol is reset, and acceptError says why") {
+  Proxied proxied;
+  RawSocket peer = connectTo(proxied.listener);
+  peer.sendAll("GET / HTTP/1.0\r\n");
+  runUntil(proxied.reactor, [&] { return static_cast<bool>(proxied.refusal); });
+  REQUIRE(proxied.refusal.isErrno(EPROTO));
+  REQUIRE(proxied.refusal.step() == Step::proxy);
+  REQUIRE(proxied.remote.empty());
+  REQUIRE(proxied.listener.stats().acceptFailures == 1);
+}
+
+TEST_CASE("a peer that ends before its header, or is not trusted, is refused") {
+  Proxied proxied;
+  connectTo(proxied.listener).close();
+  runUntil(proxied.reactor, [&] { return static_cast<bool>(proxied.refusal); });
+  REQUIRE(proxied.refusal.message().find("ended before") != std::string::npos);
+
+  Proxied strict({.trusted = {"10.0.0.0/8"}});
+  RawSocket peer = connectTo(strict.listener);
+  runUntil(strict.reactor, [&] { return static_cast<bool>(strict.refusal); });
+  REQUIRE(strict.refusal.message().find("is not trusted") != std::string::npos);
+  runUntil(strict.reactor, [&] { return strict.reactor.stats().sockets == 0; });
+}
+
+TEST_CASE("proxy options that cannot be are refused by name") {
+  Reactor reactor;
+  const auto refusal = [&](ProxyProtocol proxies) {
+    return reactor
+        .listen<>({.hostname = "127.0.0.1",
+                   .port = 0,
+                   .socket = answer(),
+                   .proxyProtocol = std::move(proxies)})
+        .error()
+        .message();
+  };
+  REQUIRE(refusal({}) == "options: proxyProtocol.trusted is empty");
+  REQUIRE(refusal({.trusted = {"10.0.0.0/40"}}) ==
+          "options: proxyProtocol.trusted \"10.0.0.0/40\" is no network");
+  REQUIRE(refusal({.trusted = {"::1"}, .maxHeader = 5}) ==
+          "options: proxyProtocol.maxHeader 5 is outside 107..65551");
+  ConnectOptions<> options;
+  options.hostname = "127.0.0.1";
+  options.port = 1;
+  options.socket = answer();
+  options.proxyProtocol = ProxyHeader{.version = 3};
+  REQUIRE(reactor.connect(std::move(options)).error().message() ==
+          "options: proxyProtocol.version 3 is neither 1 nor 2");
+}
+
+// --- dead peers ------------------------------------------------------------------------------------
+
+TEST_CASE("deadPeer is set on tcp and refused where it cannot be") {
+  Reactor reactor;
+  std::optional<Socket<>> accepted;
+  auto listener = listenOn(reactor, {.open = [&](Socket<> socket) { accepted = socket; },
+                                     .data = [](Socket<>, Bytes) {}});
+  RawSocket peer = connectTo(listener);
+  runUntil(reactor, [&] { return accepted.has_value(); });
+  REQUIRE(accepted->deadPeer(30s));
+  REQUIRE(accepted->deadPeer(0s));
+  REQUIRE_FALSE(accepted->deadPeer(-1s));
+  REQUIRE_FALSE(accepted->deadPeer(24h));
+  accepted->close();
+  REQUIRE_FALSE(accepted->deadPeer(30s));
+}
+
+// --- coroutines ------------------------------------------------------------------------------------
+
+namespace {
+
+// The options have a name: GCC 12 destroys temporaries of a co_await expression twice.
+ConnectOptions<> optionsFor(int port, std::string& heard) {
+  ConnectOptions<> options;
+  options.hostname = "127.0.0.1";
+  options.port = port;
+  options.socket = {.data = [&heard](Socket<> socket, Bytes bytes) {
+    heard += asText(bytes);
+    socket.end();
+  }};
+  return options;
+}
+
+Routine talk(Reactor& reactor, int port, std::string& heard, std::string& outcome) {
+  ConnectOptions<> options = optionsFor(port, heard);
+  Result<Socket<>> socket = co_await connectAsync(reactor, std::move(options));
+  if (!socket) {
+    outcome = socket.error().name();
+    co_return;
+  }
+  co_await sleep(reactor, 2ms);
+  socket->send("from a coroutine");
+  outcome = "sent";
+}
+
+}  // namespace
+
+TEST_CASE("a coroutine connects, sleeps and talks") {
+  Reactor reactor;
+  auto listener = listenOn(reactor, answer());
+  listener.unref();
+  std::string heard;
+  std::string outcome;
+  Routine routine = talk(reactor, listener.port(), heard, outcome);
+  REQUIRE_FALSE(routine.done());
+  routine.start();
+  runUntil(reactor, [&] { return heard == "from a coroutine"; });
+  REQUIRE(outcome == "sent");
+  REQUIRE(routine.done());
+}
+
+TEST_CASE("a coroutine hears why it could not connect, also of bad options") {
+  Reactor reactor;
+  std::string heard;
+  std::string outcome;
+  const uint16_t nobody = RawSocket::listenTcp().port();  // closed again by the end of the line
+  Routine refused = talk(reactor, nobody, heard, outcome);
+  refused.start();
+  runUntil(reactor, [&] { return refused.done(); });
+  REQUIRE(outcome == "ECONNREFUSED");
+  Routine wrong = talk(reactor, 70000, heard, outcome);
+  wrong.start();
+  REQUIRE(wrong.done());
+  REQUIRE(outcome == "outOfRange");
+}
+
+TEST_CASE("destroying a coroutine cancels what it waits for") {
+  Reactor reactor;
+  auto listener = listenOn(reactor, answer());
+  listener.unref();
+  std::string heard;
+  std::string outcome;
+  {
+    Routine routine = talk(reactor, listener.port(), heard, outcome);
+    routine.start();
+  }
+  reactor.run();
+  REQUIRE(outcome.empty());
+  REQUIRE(reactor.stats().connectFailures == 1);
+  {
+    Routine routine = talk(reactor, listener.port(), heard, outcome);
+    routine.start();
+    runUntil(reactor, [&] { return reactor.stats().opened >= 2 && reactor.nextDeadline(); });
+  }
+  REQUIRE(outcome.empty());
+}
+
+}  // namespace warren

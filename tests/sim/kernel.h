@@ -1,0 +1,225 @@
+// A kernel in memory, for tests: os/sys.h and os/poller.h on simulated sockets and a clock that stands
+// still until somebody waits. Its objects are linked in the place of sys_posix.cc and the pollers, so
+// there are no virtual functions, no real sockets and no sleeps, and a test runs the same every time.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "os/poller.h"
+#include "os/sys.h"
+#include "warren/address.h"
+#include "warren/bytes.h"
+
+namespace warren::sim {
+
+using Nanoseconds = std::chrono::nanoseconds;
+
+struct KernelSocket;
+class Kernel;
+
+// What is counted, and where faults can be put.
+enum class Call : uint8_t {
+  recv,
+  peek,
+  send,
+  sendSegments,
+  shutdown,
+  close,
+  reset,
+  socket,
+  adopt,
+  bind,
+  listen,
+  accept,
+  connect,
+  spare,
+  add,      // Poller: EPOLL_CTL_ADD
+  retoken,  // Poller: EPOLL_CTL_MOD
+  remove,   // Poller: EPOLL_CTL_DEL
+  wait,     // an error here is a signal: the wait returns early with nothing
+  end,      // not a call: their number
+};
+
+// What the next call answers in place of the truth: an errno, or at most `limit` bytes of it.
+struct Fault {
+  int error = 0;
+  size_t limit = SIZE_MAX;
+};
+
+constexpr int kAnyFd = -1;
+
+// The far end of a connection, played by the test. A small handle; copies play the same end. It does
+// not close by itself.
+class Peer {
+ public:
+  Peer() = default;  // nobody
+
+  // Gives bytes to the network; returns how many were taken: 0 when all buffers are full, or when the
+  // connection is broken.
+  size_t send(Bytes bytes);
+  size_t send(std::string_view text) { return send(asBytes(text)); }
+  // Takes at most `most` of what has arrived. Who does not read slows the sender down.
+  std::string read(size_t most);
+  std::string readAll() { return read(SIZE_MAX); }
+
+  void shutdownWrite();
+  void reset();
+  // As close(2): a FIN, or a reset when something was left unread.
+  void close();
+
+  size_t readable() const;
+  // Everything was read, and a FIN came behind it.
+  bool ended() const;
+  // A reset has come.
+  bool wasReset() const;
+  // Nobody has closed or broken the connection at either end.
+  bool connected() const;
+
+  // From here on the kernel takes `bytes` more from the other end and then is full, however much the
+  // peer reads. A full sender that has room again is told so by an edge.
+  void room(size_t bytes);
+  void unlimitedRoom();
+  // How much this end keeps unread before it holds the sender back.
+  void receiveSize(size_t bytes);
+
+  // The other end's descriptor, -1 before it was accepted and after it was closed; and what it is
+  // watched with.
+  int fd() const;
+  uint64_t token() const;
+  const Address& address() const;
+
+ private:
+  friend class Kernel;
+  friend class Server;
+  Peer(Kernel& kernel, KernelSocket& socket) : kernel_(&kernel), socket_(&socket) {}
+
+  Kernel* kernel_ = nullptr;
+  KernelSocket* socket_ = nullptr;
+};
+
+// A listener played by the test, for sockets that warren dials.
+class Server {
+ public:
+  // The oldest connection that was not taken yet.
+  std::optional<Peer> accept();
+  // Refuses from now on; resets what was not accepted.
+  void close();
+
+ private:
+  friend class Kernel;
+  Server(Kernel& kernel, KernelSocket& socket) : kernel_(&kernel), socket_(&socket) {}
+
+  Kernel* kernel_;
+  KernelSocket* socket_;
+};
+
+// What happens to connects to an address, other than that a listener there answers at once or, where
+// there is none, that they are refused.
+struct Plan {
+  bool blackHole = false;  // no answer, ever
+  bool atOnce = false;     // connect(2) itself tells
+  bool self = false;       // TCP's simultaneous open: the socket is connected to itself
+  int error = 0;           // the outcome
+  Nanoseconds delay{};     // until it is known
+};
+
+// The kernel of everything that is made while it lives. It makes itself the current one of its thread;
+// the one before is back when it dies. Reactors must die before their kernel.
+class Kernel {
+ public:
+  Kernel();
+  ~Kernel();
+  Kernel(const Kernel&) = delete;
+  Kernel& operator=(const Kernel&) = delete;
+
+  // The current one of this thread; there must be one.
+  static Kernel& current();
+
+  // --- time --------------------------------------------------------------------------------------
+
+  // Monotonic. Only waits with nothing ready, and `advance`, move it.
+  uint64_t now() const;
+  void advance(Nanoseconds span);
+  // Calls `action` in the first wait that reaches the time `delay` from here.
+  void after(Nanoseconds delay, std::function<void()> action);
+  // Makes the wait under way return early, as a signal does. For actions of `after`.
+  void interrupt();
+  // A wait without end that nothing can end throws std::logic_error, "the reactor would sleep for
+  // ever"; with this on it returns empty.
+  void allowIdle(bool on = true);
+
+  // --- limits and faults -------------------------------------------------------------------------
+
+  // The buffers of sockets made from here on.
+  void buffers(size_t send, size_t receive);
+  // As Peer::room, for every descriptor that is connected now or gets connected later.
+  void sendRoom(size_t bytes);
+  // Descriptors that can be open at once.
+  void descriptorLimit(size_t count);
+  // The next such call, on this descriptor or on any, fails or is cut short. Faults wait in line.
+  void inject(Call call, Fault fault, int fd = kAnyFd);
+  void fail(Call call, int error, int fd = kAnyFd) { inject(call, {.error = error}, fd); }
+  // This process is a child now, as after fork(2).
+  void forked();
+
+  // --- events ------------------------------------------------------------------------------------
+
+  // The next wait tells this event as well, true or not.
+  void tell(const os::Event& event);
+  // The next wait tells everything twice.
+  void duplicateEvents();
+  // Each of the next two waits tells that every watched stream is writable.
+  void writableTwice();
+  // Sees, and may change, what each wait is about to tell.
+  void onWait(std::function<void(std::vector<os::Event>&)> edit);
+  // A wait would tell something now.
+  bool eventPending() const;
+
+  // --- facts -------------------------------------------------------------------------------------
+
+  uint64_t calls(Call call) const;
+  // Every descriptor that is open, those of pollers and spares among them, smallest first.
+  std::vector<int> openDescriptors() const;
+  // How long the last wait was asked to sleep, in milliseconds; -1 for ever.
+  int64_t lastTimeout() const;
+  bool fileExists(const std::string& path) const;
+
+  // --- the other side ----------------------------------------------------------------------------
+
+  // Connects to a listener of warren's; throws std::logic_error when nobody listens.
+  Peer connect(int port);
+  Peer connect(const Address& address);
+  Peer connectUnix(const std::string& path);
+
+  Server serve(const Address& address);
+  Server serveUnix(const std::string& path);
+  void plan(const Address& address, Plan plan);
+  // Connects to `address` whose outcome is open.
+  size_t attempts(const Address& address) const;
+  // All connects begun so far, in order.
+  const std::vector<Address>& dialed() const;
+
+  // A connected descriptor that no poller knows, and its peer.
+  std::pair<int, Peer> connectedPair(Family family);
+  // A descriptor that is no socket.
+  int plainFile();
+
+  // Everything behind it, for the files of this directory: see state.h.
+  struct State;
+  State& state() { return *state_; }
+
+ private:
+  std::unique_ptr<State> state_;
+  Kernel* previous_;
+};
+
+}  // namespace warren::sim
