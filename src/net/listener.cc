@@ -227,6 +227,7 @@ void Listener::forget() {
   // Moved out: a string that is only assigned over keeps its memory, and no destructor runs here.
   const Binding gone = std::move(binding_);
   acceptError_ = {};
+  proxies_.reset();
 }
 
 void Listener::setReferenced(bool referenced) {
