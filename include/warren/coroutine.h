@@ -164,7 +164,7 @@ class [[nodiscard]] Sleeping {
     timer_.cancel();
   }
 
-  bool await_ready() const { return false; }
+  bool await_ready() const { return waiting_->value.has_value(); }
   void await_suspend(std::coroutine_handle<> coroutine) { waiting_->coroutine = coroutine; }
   void await_resume() const {}
 

@@ -168,7 +168,8 @@ struct ListenerStats {
   uint64_t bytesWritten = 0;  // taken by the kernel
 };
 
-// How a drain ended: sockets that finished by themselves, and those cut at the deadline.
+// How a drain ended: how many sockets finished, those dialed meanwhile too, and how many were cut at
+// the deadline.
 struct Drained {
   size_t finished = 0;
   size_t cut = 0;
@@ -196,6 +197,11 @@ class ListenerHandle {
   // this call.
   void stop(bool closeActive = false) const;
   bool listening() const;
+
+  // Whether stopping removes the unix path: true from the start for who has made it, false for an
+  // adopted listener. When a listener is handed over, the path goes with it: `old.ownsPath(false)`,
+  // `successor.ownsPath(true)`.
+  void ownsPath(bool owns) const;
 
   // Stops listening and lets the sockets it has finish: one through which nothing has gone for a
   // moment (100 ms, less before a near deadline) is ended as by `end`, what is left at the deadline

@@ -146,7 +146,8 @@ class Reactor {
     return Socket<Data>(*handle);
   }
 
-  // ListenerHandle::drain for all listeners and all sockets, dialed ones too.
+  // ListenerHandle::drain for all listeners and all sockets, dialed ones too. From the deadline until it
+  // is done, connect is refused with Usage::closed.
   Result<void> drain(Duration deadline, DrainDone done = {});
 
   Stats stats() const;

@@ -145,8 +145,8 @@ class SocketHandle {
   uint64_t bytesRead() const;
   uint64_t unsentBytes() const;
 
-  // Both ends of the connection. The remote one stays readable after the close like the byte counts,
-  // the local one until the end of the turn that closed the socket.
+  // Both ends of the connection. They stay readable after the close like the byte counts, the local
+  // one if it was asked for before: it costs a system call.
   Address remoteAddress() const;
   Address localAddress() const;
 

@@ -37,6 +37,10 @@ void ListenerHandle::stop(bool closeActive) const {
   if (net::Listener* listener = find(id_)) listener->stop(closeActive);
 }
 
+void ListenerHandle::ownsPath(bool owns) const {
+  if (net::Listener* listener = find(id_)) listener->ownsPath(owns);
+}
+
 bool ListenerHandle::listening() const {
   net::Listener* listener = find(id_);
   return listener != nullptr && listener->listening();

@@ -11,13 +11,31 @@
 
 namespace warren::net {
 
+namespace {
+
+Address addressOf(Family family, const std::array<uint8_t, 16>& ip, uint16_t port, uint32_t scope) {
+  switch (family) {
+    case Family::ipv4:
+      return Address::ipv4({ip[0], ip[1], ip[2], ip[3]}, port);
+    case Family::ipv6:
+      return Address::ipv6(ip, port, scope);
+    case Family::unix:
+      return Address::unix();
+    case Family::none:
+      break;
+  }
+  return {};
+}
+
+}  // namespace
+
 Connection::Connection(base::SlotId id, HandlerCell& cell) : base::Slot(id), cell_(&cell) {
   ++cell.references;
   ++cell.openSockets;
   set(kCounted);
-  nextInCell_ = cell.firstSocket;
-  if (nextInCell_ != kNone) {
-    static_cast<Connection*>(reactor().slab().at(nextInCell_))->prevInCell_ = index;
+  links_.nextInCell = cell.firstSocket;
+  if (links_.nextInCell != kNone) {
+    static_cast<Connection*>(reactor().slab().at(links_.nextInCell))->links_.prevInCell = index;
   }
   cell.firstSocket = index;
 }
@@ -74,7 +92,8 @@ Result<void> Connection::dial(detail::ConnectRequest request) {
     abandon();
     return Error(Origin::kernel, ENOMEM, Step::connect, "socket");
   }
-  reactor().ready(*this);  // no handler runs inside the call that starts
+  // A failure is told in a later turn: no handler runs inside the call that starts.
+  if (!cold->dialer->beginKnown()) reactor().ready(*this);
   return {};
 }
 
@@ -98,6 +117,7 @@ void Connection::dialed(Dialed progress) {
   reactor().timers().cancel(deadline_);
   dropColdIfIdle();
   opened(std::move(progress.fd), progress.peer, progress.adopted);
+  if (progress.error && state_ == State::open) writeFailed(progress.error.code());
 }
 
 void Connection::failed(const Error& error) {
@@ -105,7 +125,7 @@ void Connection::failed(const Error& error) {
   cold_->dialer.reset();
   ++reactor().stats().connectFailures;
   reactor().timers().cancel(deadline_);
-  reactor().timers().cancel(timeout_);
+  reactor().timers().cancel(links_.timeout);
   state_ = State::closed;
   leaveCell();
   call(cell_->table->connectError, error);
@@ -131,17 +151,23 @@ void Connection::onReady(const os::Event& event) {
   flags_ |= (event.readable ? kReadable : 0u) | (event.writable ? kWritable : 0u) |
             (event.ended ? kEnded : 0u);
   if (state_ == State::greeting) return readGreeting();
+  if (event.broken && has(kReadDone) && state_ == State::open) return broken();
   if (event.readable) readWithinBudget();
   if (event.writable && (cold_ != nullptr || has(kDrainOwed | kFinOwed))) flushAndDrain();
+}
+
+// A half-open socket is past reading, which would have told.
+void Connection::broken() {
+  const int error = os::sys::pendingError(fd_);
+  set(kWriteDead);
+  finish({Origin::kernel, error != 0 ? error : ECONNRESET, Step::read});
 }
 
 void Connection::onWorkLeft() {
   if (state_ == State::connecting) return dialed(cold_->dialer->begin());
   readWithinBudget();
-  // Reading finds out how a connection whose write side died has ended; here it has ended before.
-  if (has(kWriteDead) && has(kReadDone)) {
-    return finish(cold_ != nullptr ? std::exchange(cold_->why, {}) : Error());
-  }
+  // Reading may have found out how a connection whose write side died has ended; if not, it ends here.
+  if (has(kWriteDead) && (has(kReadDone) || !has(kReadable))) return finish(takeWhy());
   flushAndDrain();
 }
 
@@ -152,7 +178,7 @@ void Connection::onTimeout() {
   WARREN_CHECK(state_ == State::open);
   call(cell_->table->timeout);
   if (state_ != State::open) return;
-  if (timeout_ != kNone && reactor().timers().at(timeout_).armed()) return;
+  if (links_.timeout != kNone && reactor().timers().at(links_.timeout).armed()) return;
   finish({Origin::kernel, ETIMEDOUT, Step::timeout});
 }
 
@@ -176,17 +202,17 @@ Result<void> Connection::setTimeout(Duration after, bool idle) {
   Timers& timers = reactor().timers();
   clear(kIdleTimeout);
   if (after.zero()) {
-    timers.cancel(timeout_);
+    timers.cancel(links_.timeout);
     return {};
   }
-  if (timeout_ != kNone) {
-    timers.restart(timers.at(timeout_), after.count());
+  if (links_.timeout != kNone) {
+    timers.restart(timers.at(links_.timeout), after.count());
   } else {
     TimerSlot* timer = timers.start(TimerKind::socketTimeout, index, after.count());
     if (timer == nullptr) return Error(Origin::kernel, ENOMEM, Step::timeout, "timer");
-    timeout_ = timer->index;
+    links_.timeout = timer->index;
   }
-  timers.at(timeout_).period = after.count();
+  timers.at(links_.timeout).period = after.count();
   if (idle) set(kIdleTimeout);
   return {};
 }
@@ -225,24 +251,16 @@ ReadyState Connection::readyState() const {
 }
 
 Address Connection::remoteAddress() const {
-  switch (family_) {
-    case Family::ipv4:
-      return Address::ipv4({remoteIp_[0], remoteIp_[1], remoteIp_[2], remoteIp_[3]}, remotePort_);
-    case Family::ipv6: {
-      // The slot has no room for the scope of link-local addresses (fe80::/10).
-      const bool scoped = remoteIp_[0] == 0xfe && (remoteIp_[1] & 0xc0) == 0x80;
-      const uint32_t scope = scoped && fd_ >= 0 ? os::sys::peerAddress(fd_).scope() : 0;
-      return Address::ipv6(remoteIp_, remotePort_, scope);
-    }
-    case Family::unix:
-      return Address::unix();
-    case Family::none:
-      break;
-  }
-  return {};
+  // The slot has no room for the scope of link-local addresses (fe80::/10).
+  const bool scoped =
+      family_ == Family::ipv6 && remoteIp_[0] == 0xfe && (remoteIp_[1] & 0xc0) == 0x80 && fd_ >= 0;
+  const uint32_t scope = scoped ? os::sys::peerAddress(fd_).scope() : 0;
+  return addressOf(family_, remoteIp_, remotePort_, scope);
 }
 
-Address Connection::localAddress() const {
+Address Connection::localAddress() {
+  if (has(kSwept)) return addressOf(local_.family, localIp_, local_.port, 0);
+  set(kLocalAsked);
   return fd_ >= 0 ? os::sys::localAddress(fd_) : Address();
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "base/ring_buffer.h"
@@ -58,7 +59,7 @@ class Connection : public base::Slot {
   // Bytes wait to be sent, here or with the user, who was told to wait for `drain`.
   bool full() const { return queued() > 0 || has(kDrainOwed); }
   bool hasData() const { return has(kHasData); }
-  uint32_t nextInCell() const { return nextInCell_; }
+  uint32_t nextInCell() const { return links_.nextInCell; }
 
   // --- what the reactor calls --------------------------------------------------------------------
 
@@ -71,7 +72,7 @@ class Connection : public base::Slot {
   void opened(os::Fd fd, const Address& peer, bool adopted);
   // Accepted from a proxy: reads its header before `open`. Takes the descriptor in any case.
   Result<void> greet(os::Fd fd, const Address& peer, size_t maxHeader);
-  // Starts connecting, in a later turn.
+  // Starts connecting; what comes of it is told in a later turn.
   Result<void> dial(detail::ConnectRequest request);
   void onAttemptReady(Part attempt);
   void onAddresses(Result<std::vector<Address>> addresses);
@@ -117,7 +118,7 @@ class Connection : public base::Slot {
     return cold_ != nullptr ? cold_->proxied.get() : nullptr;
   }
   Address remoteAddress() const;
-  Address localAddress() const;
+  Address localAddress();
   bool setNoDelay(bool on);
   bool setKeepAlive(bool on, Duration initialDelay);
   bool deadPeer(Duration after);
@@ -125,7 +126,7 @@ class Connection : public base::Slot {
   std::string describe() const;
 
  private:
-  friend class ReactorImpl;  // keeps its lists in nextReady_, nextInCell_ and the flags
+  friend class ReactorImpl;  // keeps its lists in links_.nextReady, links_.nextInCell and the flags
 
   enum Flag : uint32_t {
     kReadable = 1 << 0,  // latch: the kernel may have input
@@ -148,8 +149,9 @@ class Connection : public base::Slot {
     kOnReadyList = 1 << 17,
     kOnFlushList = 1 << 18,
     kRetired = 1 << 19,
-    kCounted = 1 << 20,  // among HandlerCell::openSockets
-    kSwept = 1 << 21,    // nothing but facts is left in the slot
+    kCounted = 1 << 20,     // among HandlerCell::openSockets
+    kSwept = 1 << 21,       // nothing but facts is left in the slot
+    kLocalAsked = 1 << 22,  // the local address is one of those facts
   };
 
   bool has(uint32_t flags) const { return (flags_ & flags) != 0; }
@@ -161,6 +163,7 @@ class Connection : public base::Slot {
   void call(const Callback<SocketHandle, Args...>& handler, std::type_identity_t<Args>... args);
 
   // connecting: connection.cc
+  void broken();
   void dialed(Dialed progress);
   void failed(const Error& error);
 
@@ -173,6 +176,7 @@ class Connection : public base::Slot {
   // reading: connection_read.cc
   bool mayRead() const;
   void readWithinBudget();
+  bool saidGoodbye() const;
   void readStopped(os::sys::Answer answer);
   void received(Bytes bytes);
   bool withinLinger(size_t size);
@@ -182,9 +186,11 @@ class Connection : public base::Slot {
   bool acceptsWrites() const;
   bool mayTransmit() const;
   size_t queued() const { return cold_ != nullptr ? cold_->outbox.size() : 0; }
+  Error takeWhy() { return cold_ != nullptr ? std::exchange(cold_->why, {}) : Error(); }
   size_t transmit(std::span<const Bytes> extra, size_t extraSize);
   size_t sent(os::sys::Answer answer, size_t size);
   std::ptrdiff_t taken(size_t count, size_t total);
+  std::ptrdiff_t refused();
   bool queue(Bytes bytes);
   bool enqueue(Bytes bytes);
   void flushOutput();
@@ -196,7 +202,8 @@ class Connection : public base::Slot {
 
   // closing: connection_close.cc
   bool mustLinger() const;
-  void traffic();
+  void pushIdleTimeout();
+  void pushLinger();
   void armLinger();
   void closeIfDone();
   void finish(const Error& error);
@@ -204,18 +211,34 @@ class Connection : public base::Slot {
   void leaveCell();
   void destroyData();
   void closeDescriptor();
+  void keepFacts(uint64_t unsent, const Address& local);
   Cold* cold();
   void dropCold();
   void dropColdIfIdle();
 
+  // What only a socket that is not swept needs makes room for what is then still asked.
+  struct Links {
+    uint32_t nextInCell = kNone;
+    uint32_t prevInCell = kNone;
+    uint32_t nextReady = kNone;  // of the ready list
+    uint32_t timeout = kNone;    // TimerSlot of the user's timeout
+  };
+  struct LocalEnd {
+    Family family;
+    uint16_t port;
+  };
+
   int fd_ = -1;
   uint32_t flags_ = kReferenced;
-  HandlerCell* cell_;
+  union {
+    HandlerCell* cell_;
+    LocalEnd local_;  // once swept: Family::none unless it was asked for before
+  };
   Cold* cold_ = nullptr;
-  uint32_t nextInCell_ = kNone;
-  uint32_t prevInCell_ = kNone;
-  uint32_t nextReady_ = kNone;  // of the ready list, or of the retired
-  uint32_t timeout_ = kNone;    // TimerSlot of the user's timeout
+  union {
+    Links links_{};
+    std::array<uint8_t, 16> localIp_;  // once swept
+  };
   union {
     uint32_t deadline_ = kNone;  // TimerSlot of the connect or linger deadline
     uint32_t unsent_;            // once swept: what was left of the outbox

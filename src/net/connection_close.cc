@@ -50,20 +50,23 @@ void Connection::cut() {
 // --- lingering -------------------------------------------------------------------------------------
 
 // Bytes went in or out.
-void Connection::traffic() {
-  Timers& timers = reactor().timers();
-  if (has(kIdleTimeout) && timeout_ != kNone) {
-    TimerSlot& timer = timers.at(timeout_);
-    // What its own handler sends does not arm it again: saying goodbye is not staying.
-    if (timer.armed()) timers.restart(timer, timer.period);
-  }
-  if (has(kBounded) && deadline_ != kNone) {
-    timers.restart(timers.at(deadline_), cell_->policy.linger.timeout.count());
-  }
+void Connection::pushIdleTimeout() {
+  if (!has(kIdleTimeout) || links_.timeout == kNone) return;
+  TimerSlot& timer = reactor().timers().at(links_.timeout);
+  // What its own handler sends does not arm it again: saying goodbye is not staying.
+  if (timer.armed()) reactor().timers().restart(timer, timer.period);
 }
 
-// From here on a peer that neither takes nor sends a byte for `linger.timeout` is cut, and one that
-// sends more than `linger.bytes` after our FIN.
+// The peer has taken bytes, or still has something to say to a user who listens.
+void Connection::pushLinger() {
+  if (!has(kBounded) || deadline_ == kNone) return;
+  reactor().timers().restart(reactor().timers().at(deadline_),
+                             cell_->policy.linger.timeout.count());
+}
+
+// From here on a peer is cut that takes nothing for `linger.timeout`, and one that sends more than
+// `linger.bytes` to nobody or after our FIN. What it sends buys it time only once it has our FIN, and
+// only while somebody listens: a byte now and then must not hold an outbox for ever.
 void Connection::armLinger() {
   if (deadline_ != kNone || state_ == State::closed) return;
   Cold* cold = this->cold();
@@ -101,7 +104,7 @@ void Connection::finish(const Error& error) {
 
 void Connection::tellClosed(State next, const Error& error) {
   state_ = next;
-  reactor().timers().cancel(timeout_);
+  reactor().timers().cancel(links_.timeout);
   clear(kIdleTimeout);
   ++reactor().stats().closed;
   leaveCell();
@@ -119,31 +122,42 @@ bool Connection::release() {
   clear(kRetired);
   destroyData();
   if (state_ != State::closed) return false;
+  const Address local = has(kLocalAsked) ? localAddress() : Address();
   closeDescriptor();
   const uint64_t unsent = queued();
   dropCold();
-  reactor().timers().cancel(timeout_);
+  reactor().timers().cancel(links_.timeout);
   WARREN_CHECK(deadline_ == kNone);
-  unsent_ = static_cast<uint32_t>(std::min<uint64_t>(unsent, UINT32_MAX));
-  set(kSwept);
 
   ReactorImpl& reactor = this->reactor();
   if (has(kReferenced)) reactor.dropReference();
   clear(kReferenced);
   leaveCell();
   auto neighbour = [&](uint32_t at) { return static_cast<Connection*>(reactor.slab().at(at)); };
-  (prevInCell_ == kNone ? cell_->firstSocket : neighbour(prevInCell_)->nextInCell_) = nextInCell_;
-  if (nextInCell_ != kNone) neighbour(nextInCell_)->prevInCell_ = prevInCell_;
-  HandlerCell* cell = std::exchange(cell_, nullptr);
+  (links_.prevInCell == kNone ? cell_->firstSocket
+                              : neighbour(links_.prevInCell)->links_.nextInCell) =
+      links_.nextInCell;
+  if (links_.nextInCell != kNone)
+    neighbour(links_.nextInCell)->links_.prevInCell = links_.prevInCell;
+  HandlerCell* cell = cell_;
+  keepFacts(unsent, local);
   const base::SlotId listenerId = cell->listener;
   reactor.releaseCell(*cell);  // first: the listener counts its references
   if (Listener* listener = reactor.findListener(listenerId)) listener->reconsider();
   return true;
 }
 
+void Connection::keepFacts(uint64_t unsent, const Address& local) {
+  set(kSwept);
+  unsent_ = static_cast<uint32_t>(std::min<uint64_t>(unsent, UINT32_MAX));
+  local_ = {local.family(), local.port()};
+  localIp_ = local.ip();
+}
+
 void Connection::discard(bool forked) {
   state_ = State::closed;
-  if (forked) clear(kAdopted);  // the parent's poller is not ours to change
+  if (queued() > 0) set(kReset);         // whole or visibly broken
+  if (forked) clear(kAdopted | kReset);  // poller and connection are the parent's
   reactor().timers().cancel(deadline_);
   static_cast<void>(release());
 }

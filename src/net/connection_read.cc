@@ -23,9 +23,10 @@ void Connection::readWithinBudget() {
     ++reactor().stats().reads;
     if (count <= 0) return readStopped(count);
     const size_t size = static_cast<size_t>(count);
-    // A short read has emptied the queue, unless an end is queued behind it: a FIN that is there
-    // already gives no second edge, one still to come is an edge of its own.
-    if (size < buffer.size() && !has(kEnded)) clear(kReadable);
+    // A short read has emptied a TCP queue, unless an end or urgent data is behind it: a FIN that is
+    // there already gives no second edge, one still to come is an edge of its own. Unix sockets also
+    // stop behind a message that brought descriptors.
+    if (size < buffer.size() && !has(kEnded) && family_ != Family::unix) clear(kReadable);
     received(buffer.first(size));
     if (size >= budget) break;
     budget -= size;
@@ -33,21 +34,29 @@ void Connection::readWithinBudget() {
   if (mayRead()) reactor().ready(*this);
 }
 
+// An end that follows a failed write is the reset's doing. A broken pipe is none: the FIN came first.
+bool Connection::saidGoodbye() const {
+  return !has(kWriteDead) || (cold_ != nullptr && cold_->why.isErrno(EPIPE));
+}
+
 void Connection::readStopped(Answer answer) {
   clear(kReadable);
   if (os::sys::blocked(answer)) return;
   if (answer == 0) return onPeerEnd();
   set(kReadDone);
-  finish(cold_ != nullptr && cold_->why
-             ? std::exchange(cold_->why, {})
-             : Error(Origin::kernel, static_cast<int>(-answer), Step::read));
+  const Error why = takeWhy();
+  finish(why ? why : Error(Origin::kernel, static_cast<int>(-answer), Step::read));
 }
 
 void Connection::received(Bytes bytes) {
   bytesRead_ += bytes.size();
   cell_->bytesRead += bytes.size();
-  if (has(kIdleTimeout | kBounded)) traffic();
-  if (has(kFinSent) && has(kBounded) && !withinLinger(bytes.size())) return;
+  if (has(kIdleTimeout | kBounded)) {
+    pushIdleTimeout();
+    if (state_ == State::open && has(kFinSent)) pushLinger();
+    const bool counted = has(kBounded) && (state_ == State::lingering || has(kFinSent));
+    if (counted && !withinLinger(bytes.size())) return;
+  }
   if (has(kMuted)) return;
   call(cell_->table->data, bytes);
   base::poison(bytes);
@@ -69,10 +78,13 @@ void Connection::onPeerEnd() {
   // What `data` has put off still belongs before the end.
   reactor().runDeferred();
   if (state_ == State::closed) return;
-  if (!has(kMuted)) call(cell_->table->end);
+  if (has(kPaused)) {  // by one of them
+    clear(kReadDone);
+    return set(kReadable);
+  }
+  if (!has(kMuted) && saidGoodbye()) call(cell_->table->end);
   if (state_ == State::closed) return;
-  // An end that follows a failed write is the reset's doing, not the peer's goodbye.
-  if (has(kWriteDead)) return finish(cold_ != nullptr ? std::exchange(cold_->why, {}) : Error());
+  if (has(kWriteDead)) return finish(takeWhy());
   if (state_ == State::open && !cell_->policy.allowHalfOpen) {
     if (acceptsWrites()) set(kFinOwed);
     set(kBounded);

@@ -47,7 +47,7 @@ std::ptrdiff_t Connection::write(Bytes bytes) {
 }
 
 std::ptrdiff_t Connection::write(std::span<const Bytes> segments) {
-  if (!acceptsWrites()) return -1;
+  if (!acceptsWrites()) return refused();
   const size_t total = totalSize(segments);
   if (total == 0) return 0;
   if (has(kCorked) && queued() + total <= kGatherLimit) {
@@ -62,15 +62,24 @@ std::ptrdiff_t Connection::write(std::span<const Bytes> segments) {
 
 // What a write that took `count` of `total` bytes answers.
 std::ptrdiff_t Connection::taken(size_t count, size_t total) {
-  if (has(kWriteDead)) return -1;
+  if (has(kWriteDead)) return refused();
   bytesWritten_ += count;
   if (count < total) set(kDrainOwed);
   return static_cast<std::ptrdiff_t>(count);
 }
 
+// The user was told that nothing more can be sent. One who has paused until `drain` would wait for
+// ever: `close` is what comes.
+std::ptrdiff_t Connection::refused() {
+  if (has(kWriteDead)) resume();
+  return -1;
+}
+
 bool Connection::send(Bytes bytes) {
-  if (!acceptsWrites()) return false;
-  if (!queue(bytes)) return false;
+  if (!acceptsWrites() || !queue(bytes)) {
+    refused();
+    return false;
+  }
   if (queued() <= cell_->policy.highWaterMark) return true;
   set(kDrainOwed);
   return false;
@@ -98,8 +107,8 @@ bool Connection::queue(Bytes bytes) {
 }
 
 std::ptrdiff_t Connection::end(Bytes bytes) {
-  if (!acceptsWrites()) return -1;
-  if (!bytes.empty() && !queue(bytes)) return -1;
+  if (!acceptsWrites()) return refused();
+  if (!bytes.empty() && !queue(bytes)) return refused();
   finishOutput(cell_->policy.allowHalfOpen ? kFinOwed : kFinOwed | kBounded);
   return static_cast<std::ptrdiff_t>(bytes.size());
 }
@@ -171,7 +180,10 @@ size_t Connection::sent(Answer answer, size_t size) {
     clear(kWritable);
     ++stats.shortWrites;
   }
-  if (has(kIdleTimeout | kBounded)) traffic();
+  if (has(kIdleTimeout | kBounded)) {
+    pushIdleTimeout();
+    pushLinger();
+  }
   return count;
 }
 
@@ -227,8 +239,8 @@ void Connection::sendFin() {
   os::sys::shutdown(fd_, os::sys::Side::write);
 }
 
-// Only the write side is dead: what the peer sent before is still to be read, and reading finds out
-// how it ended. Who has paused until `drain` would wait for ever: there is none to come.
+// What the peer sent before is still to be read; then the socket is finished. Who has paused until
+// `drain` would wait for ever: there is none to come.
 void Connection::writeFailed(int error) {
   if (has(kDrainOwed)) clear(kPaused);
   set(kWriteDead | kReadable | kEnded);

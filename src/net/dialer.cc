@@ -6,6 +6,7 @@
 
 #include "net/proxy_protocol.h"
 #include "net/reactor_impl.h"
+#include "os/address.h"
 #include "os/resolve.h"
 #include "os/sys.h"
 
@@ -52,16 +53,20 @@ Dialer::~Dialer() { reactor_.timers().cancel(staggerTimer_); }
 
 std::string Dialer::target() const {
   if (request_.fd) return "fd " + std::to_string(*request_.fd);
-  if (!request_.unix.empty()) {
-    return request_.unix[0] == '\0' ? "unix @" + request_.unix.substr(1) : "unix " + request_.unix;
-  }
+  if (!request_.unix.empty()) return os::unixText(request_.unix);
   return request_.hostname + ":" + std::to_string(*request_.port);
 }
 
+bool Dialer::beginKnown() {
+  if (request_.fd || !request_.unix.empty()) return false;
+  auto known = os::knownAddresses(request_.hostname, 0);
+  return known && onAddresses(std::move(*known)).stage == Dialed::Stage::pending;
+}
+
 Dialed Dialer::begin() {
+  if (!addresses_.empty()) return failedWith(lastError_);  // known from the start, and of no use
   if (request_.fd) return adopt();
   if (!request_.unix.empty()) return connectUnix();
-  if (auto known = os::knownAddresses(request_.hostname, 0)) return onAddresses(std::move(*known));
   // The user's resolver may throw, and may close the socket: nothing of ours is used after it.
   reactor_.dispatch(nullptr, [&resolver = reactor_.resolver(), host = request_.hostname,
                               socket = socket_] { resolver.ask(host, socket); });
@@ -126,6 +131,9 @@ int Dialer::sendProxyHeader(int fd) const {
 
 Dialed Dialer::onAddresses(Result<std::vector<Address>> addresses) {
   if (!addresses) return failedWith(addresses.error());
+  std::erase_if(*addresses, [](const Address& address) {
+    return address.family() != Family::ipv4 && address.family() != Family::ipv6;
+  });
   addresses_ = interleave(*addresses);
   if (addresses_.empty()) {
     return failedWith({Usage::invalid, Step::resolve, request_.hostname + " has no address"});
@@ -168,26 +176,32 @@ Dialed Dialer::onReady(Part place) {
   if (!attempt.fd) return {};  // an event of an attempt that has failed since
   const int fd = attempt.fd.get();
   int error = sys::pendingError(fd);
+  std::array<std::byte, 1> byte;
+  // A server may say why it does not want us and reset: that is a connection, and its data comes first.
+  if (error == ECONNRESET && sys::peek(fd, byte) > 0) return won(place, error);
   if (error == 0) {
     const Address peer = sys::peerAddress(fd);
     if (peer.family() == Family::none) return {};  // not decided yet
     // TCP may connect a socket with itself when the port dialed is one the kernel hands out.
     if (peer == sys::localAddress(fd)) error = ECONNREFUSED;
   }
-  if (error == 0) return won(place);
+  if (error == 0) return won(place, 0);
   lastError_ = connectError(-error, attempt.address.text());
   attempt.fd.reset();
   return tryNext();
 }
 
-Dialed Dialer::won(Part place) {
+Dialed Dialer::won(Part place, int error) {
   Attempt attempt = std::move(attempts_[place]);
   if (place != kSocketPart) {
     attempts_[kSocketPart].fd.reset();
     Result<void> moved = reactor_.poller().retoken(attempt.fd.get(), toToken(socket_, kSocketPart));
     if (!moved) return failedWith(moved.error());
   }
-  return connected(std::move(attempt.fd), attempt.address, false);
+  Dialed progress = connected(std::move(attempt.fd), attempt.address, false);
+  const bool open = progress.stage == Dialed::Stage::connected;
+  if (open && error != 0) progress.error = connectError(-error, attempt.address.text());
+  return progress;
 }
 
 Dialed Dialer::onStagger() { return tryNext(); }

@@ -25,7 +25,8 @@ struct Dialed {
   Stage stage = Stage::pending;
   os::Fd fd{};     // connected: the descriptor, watched under the socket's own token
   Address peer{};  // connected
-  Error error{};   // failed: why the last address did
+  Error
+      error{};  // failed: why the last address did; connected: it is reset already, behind its data
   bool adopted = false;
 };
 
@@ -41,6 +42,9 @@ class Dialer {
   Dialer(const Dialer&) = delete;
   Dialer& operator=(const Dialer&) = delete;
 
+  // Begins at once when nobody has to be asked for addresses. False when nothing is under way: `begin`
+  // is for a later turn then.
+  bool beginKnown();
   Dialed begin();
   Dialed onAddresses(Result<std::vector<Address>> addresses);
   Dialed onReady(Part attempt);
@@ -59,7 +63,7 @@ class Dialer {
   Dialed adopt();
   Dialed tryNext();
   int start(Attempt& attempt, Part place, const Address& address);
-  Dialed won(Part place);
+  Dialed won(Part place, int error);
   void armStagger();
   Dialed watched(os::Fd fd, const Address& peer, bool adopted);
   Dialed connected(os::Fd fd, const Address& peer, bool adopted);

@@ -20,11 +20,7 @@ Drain::Drain(ReactorImpl& reactor, HandlerCell* cell, uint64_t deadline, DrainDo
       tick_(std::clamp<uint64_t>(deadline / 4, 1, kQuiet)),
       ticksLeft_((deadline + tick_ - 1) / tick_) {
   if (cell_ != nullptr) ++cell_->references;
-  forEachSocket([&](Connection& socket) {
-    if (socket.state() == State::closed) return;
-    ++result_.finished;  // until it is cut
-    traffic_[socket.handle().number()] = socket.bytesRead() + socket.bytesWritten();
-  });
+  count();
   Result<TimerSlot*> timer = reactor_.startTask(tick_, tick_, [this] { tick(); });
   if (timer) timer_ = *timer;
   if (ticksLeft_ == 0 || timer_ == nullptr) cutAll();
@@ -56,34 +52,45 @@ bool Drain::finished() const {
 }
 
 void Drain::tell() {
-  if (done_) reactor_.dispatch(nullptr, [&] { done_(result_); });
+  if (done_) reactor_.dispatch(nullptr, [&] { done_({seen_ - cut_, cut_}); });
 }
 
+// Sockets dialed after the deadline are refused; those that were there and come late to it are cut by
+// the next tick.
 void Drain::tick() {
-  if (--ticksLeft_ == 0) return cutAll();
-  endQuiet();
+  if (ticksLeft_ > 0) --ticksLeft_;
+  ticksLeft_ > 0 ? endQuiet() : cutAll();
 }
 
-void Drain::endQuiet() {
+// Sockets may come while it drains: each counts once.
+void Drain::count() {
   std::unordered_map<uint64_t, uint64_t> now;
   forEachSocket([&](Connection& socket) {
-    if (socket.state() != State::open) return;
+    if (socket.state() == State::closed) return;
     const uint64_t number = socket.handle().number();
-    const uint64_t bytes = socket.bytesRead() + socket.bytesWritten();
-    now[number] = bytes;
-    const auto before = traffic_.find(number);
-    const bool quiet = before != traffic_.end() && before->second == bytes;
-    if (quiet && !socket.full()) socket.end({});
+    if (!traffic_.contains(number)) ++seen_;
+    now[number] = socket.bytesRead() + socket.bytesWritten();
   });
   traffic_.swap(now);
 }
 
-void Drain::cutAll() {
-  if (timer_ != nullptr) reactor_.cancelTask(*std::exchange(timer_, nullptr));
+void Drain::endQuiet() {
+  const std::unordered_map<uint64_t, uint64_t> before = traffic_;
+  count();
   forEachSocket([&](Connection& socket) {
-    if (socket.state() == State::closed) return;
-    ++result_.cut;
-    --result_.finished;
+    if (socket.state() != State::open || socket.full()) return;
+    const auto last = before.find(socket.handle().number());
+    const bool quiet =
+        last != before.end() && last->second == socket.bytesRead() + socket.bytesWritten();
+    if (quiet) socket.end({});
+  });
+}
+
+void Drain::cutAll() {
+  count();
+  forEachSocket([&](Connection& socket) {
+    if (socket.state() == State::closed || !traffic_.contains(socket.handle().number())) return;
+    ++cut_;
     socket.cut();
   });
 }

@@ -23,6 +23,8 @@ class Drain {
   Drain(const Drain&) = delete;
   Drain& operator=(const Drain&) = delete;
 
+  // Past the deadline of a whole reactor: nothing new may begin.
+  bool overdue() const { return cell_ == nullptr && ticksLeft_ == 0; }
   // Nothing is left of what it drains.
   bool finished() const;
   // Tells the user; once, when it is finished.
@@ -32,6 +34,7 @@ class Drain {
   template <class Visit>
   void forEachSocket(const Visit& visit) const;
   void tick();
+  void count();
   void endQuiet();
   void cutAll();
 
@@ -42,7 +45,8 @@ class Drain {
   uint64_t ticksLeft_;
   TimerSlot* timer_ = nullptr;
   std::unordered_map<uint64_t, uint64_t> traffic_;  // bytes by socket, at the last look
-  Drained result_;
+  size_t seen_ = 0;
+  size_t cut_ = 0;
 };
 
 }  // namespace warren::net

@@ -60,7 +60,7 @@ std::string Connection::describe() const {
   }
   if (queued() > 0) line += " outbox=" + std::to_string(queued());
   Timers& timers = reactor().timers();
-  if (timeout_ != kNone) line += " timeout=" + remaining(timers, timeout_);
+  if (links_.timeout != kNone) line += " timeout=" + remaining(timers, links_.timeout);
   if (state_ != State::closed && deadline_ != kNone) {
     line += " deadline=" + remaining(timers, deadline_);
   }

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "net/reactor_impl.h"
+#include "os/address.h"
 #include "os/resolve.h"
 
 namespace warren::net {
@@ -115,7 +116,7 @@ Result<Binding> bindPath(const detail::ListenRequest& request) {
   Binding binding;
   const bool abstract = request.unix[0] == '\0';
   binding.unixPath = abstract ? request.unix : sys::absolutePath(request.unix);
-  const std::string shown = "unix " + (abstract ? "@" + request.unix.substr(1) : binding.unixPath);
+  const std::string shown = os::unixText(binding.unixPath);
   const sys::Answer made = sys::socket(Family::unix);
   if (made < 0) return kernelError(made, Step::socket, shown);
   os::Fd fd(static_cast<int>(made));
@@ -143,7 +144,6 @@ Result<Binding> adopt(const detail::ListenRequest& request) {
     return kernelError(ready, Step::socket, shown);
   }
   Binding binding;
-  binding.adopted = true;
   const Address address = sys::localAddress(number);
   binding.hostname = address.host();
   binding.unixPath = sys::unixPath(number);
@@ -190,7 +190,7 @@ Result<void> Listener::start() { return watchAll(); }
 void Listener::stop(bool closeActive) {
   if (!stopped_) {
     stopped_ = true;
-    if (binding_.adopted) pauseAccepting();
+    pauseAccepting();  // others may hold the descriptors too
     unbind(binding_, true);
     spare_.reset();
     reactor_.timers().cancel(retryTimer_);
@@ -203,9 +203,14 @@ void Listener::stop(bool closeActive) {
   }
 }
 
+void Listener::ownsPath(bool owns) {
+  const bool file = owns && !binding_.unixPath.empty() && binding_.unixPath[0] != '\0';
+  if (!stopped_) binding_.unixFile = file ? sys::fileId(binding_.unixPath) : sys::FileId();
+}
+
 void Listener::abandon(bool forked) {
   stopped_ = true;
-  if (binding_.adopted && !forked) pauseAccepting();
+  if (!forked) pauseAccepting();
   unbind(binding_, !forked);
   spare_.reset();
   reactor_.timers().cancel(retryTimer_);

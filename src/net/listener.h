@@ -32,7 +32,6 @@ struct Binding {
   std::string hostname;  // as given
   std::string unixPath;  // absolute, or behind a NUL byte
   os::sys::FileId unixFile;
-  bool adopted = false;
 };
 
 // Binds and listens as the options say, on all of it or on nothing.
@@ -61,6 +60,7 @@ class Listener : public base::Slot {
   // The reactor goes away: closes without a handler being called.
   void abandon(bool forked);
   void leaveCell();
+  void ownsPath(bool owns);
   // Lets go of all facts.
   void forget();
   void setReferenced(bool referenced);

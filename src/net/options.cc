@@ -73,7 +73,13 @@ Result<void> checkHeader(const ProxyHeader& header) {
                                           " is neither 1 nor 2");
   }
   size_t size = 0;
-  for (const ProxyTlv& tlv : header.tlvs) size += 3 + tlv.value.size();
+  size_t checksums = 0;
+  for (const ProxyTlv& tlv : header.tlvs) {
+    const bool checksum = tlv.type == kProxyChecksum;
+    checksums += checksum ? 1 : 0;
+    size += 3 + (checksum ? kProxyChecksumSize : tlv.value.size());
+  }
+  if (checksums > 1) return refusal(Usage::invalid, "proxyProtocol.tlvs has two checksums");
   if (size <= kRoom) return {};
   return refusal(Usage::outOfRange, "proxyProtocol.tlvs of " + std::to_string(size) +
                                         " bytes are above " + std::to_string(kRoom));

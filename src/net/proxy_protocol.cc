@@ -132,8 +132,6 @@ enum WireFamily : uint8_t { kUnspecified, kInet, kInet6, kUnix };
 enum Transport : uint8_t { kUntold, kStream, kDatagram };
 
 constexpr size_t kTlvLead = 3;  // type and length
-constexpr uint8_t kChecksum = 3;
-constexpr size_t kChecksumSize = 4;
 constexpr uint8_t kPadding = 4;
 
 bool isLocal(std::string_view text) { return (byteAt(text, kCommandAt) & 0xf) == kLocal; }
@@ -239,7 +237,7 @@ uint32_t crc32c(std::string_view text) {
 
 // What the field at `at` has to hold: the checksum of the header with zeros in the field itself.
 std::string checksumFor(std::string header, size_t at) {
-  header.replace(at, kChecksumSize, kChecksumSize, '\0');
+  header.replace(at, kProxyChecksumSize, kProxyChecksumSize, '\0');
   const uint32_t crc = crc32c(header);
   std::string field;
   appendNumber(field, static_cast<uint16_t>(crc >> 16));
@@ -251,13 +249,13 @@ Problem checksumProblem(std::string_view text, size_t at) {
   size_t field = 0;
   for (size_t end; at < text.size(); at = end) {
     end = tlvEnd(text, at);
-    if (byteAt(text, at) != kChecksum) continue;
-    if (end - at != kTlvLead + kChecksumSize) return "v2: malformed checksum";
+    if (byteAt(text, at) != kProxyChecksum) continue;
+    if (end - at != kTlvLead + kProxyChecksumSize) return "v2: malformed checksum";
     if (field != 0) return "v2: two checksums";
     field = at + kTlvLead;
   }
   const bool right =
-      field == 0 || checksumFor(std::string(text), field) == text.substr(field, kChecksumSize);
+      field == 0 || checksumFor(std::string(text), field) == text.substr(field, kProxyChecksumSize);
   return right ? Problem{} : "v2: wrong checksum";
 }
 
@@ -308,7 +306,8 @@ void appendAddresses(std::string& header, const Address& source, const Address& 
 }
 
 void appendTlv(std::string& header, const ProxyTlv& tlv) {
-  const std::string value = tlv.type == kChecksum ? std::string(kChecksumSize, '\0') : tlv.value;
+  const std::string value =
+      tlv.type == kProxyChecksum ? std::string(kProxyChecksumSize, '\0') : tlv.value;
   WARREN_CHECK(value.size() <= kLengthLimit);
   header += static_cast<char>(tlv.type);
   appendNumber(header, static_cast<uint16_t>(value.size()));
@@ -391,11 +390,11 @@ std::string proxyHeaderV2(const Address& source, const Address& destination,
   if (!open) appendAddresses(header, source, destination);
   size_t field = 0;
   for (const ProxyTlv& tlv : tlvs) {
-    if (tlv.type == kChecksum) field = header.size() + kTlvLead;
+    if (tlv.type == kProxyChecksum) field = header.size() + kTlvLead;
     appendTlv(header, tlv);
   }
   setLength(header);
-  if (field != 0) header.replace(field, kChecksumSize, checksumFor(header, field));
+  if (field != 0) header.replace(field, kProxyChecksumSize, checksumFor(header, field));
   return header;
 }
 

@@ -14,6 +14,10 @@
 
 namespace warren::net {
 
+// The type of the TLV whose value is computed, and its size.
+constexpr uint8_t kProxyChecksum = 3;
+constexpr size_t kProxyChecksumSize = 4;
+
 // Reads one header that may come in pieces of any size.
 //   invariant  nothing is read beyond the header, and nothing kept beyond `maxHeader` bytes
 class ProxyParser {

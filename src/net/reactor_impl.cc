@@ -73,7 +73,7 @@ ReactorImpl::~ReactorImpl() {
     }
     for (uint32_t at = cell->firstSocket; at != kNone;) {
       auto* socket = static_cast<Connection*>(slab_.at(at));
-      at = socket->nextInCell_;
+      at = socket->links_.nextInCell;
       socket->state_ = State::closed;
     }
   }
@@ -93,13 +93,13 @@ ReactorImpl::~ReactorImpl() {
 // --- running ---------------------------------------------------------------------------------------
 
 int ReactorImpl::run() {
-  if (inTurn_) return 0;
+  if (inTurn_ || depth_ > 0) return 0;
   while (!mailbox_.stopped() && alive()) turn(kForever);
   return mailbox_.takeStop();
 }
 
 bool ReactorImpl::step(uint64_t patience) {
-  if (!inTurn_) turn(patience);
+  if (!inTurn_ && depth_ == 0) turn(patience);
   return alive();
 }
 
@@ -169,7 +169,7 @@ void ReactorImpl::runReadyList() {
   readyTail_ = kNone;
   while (at != kNone) {
     auto* socket = static_cast<Connection*>(slab_.at(at));
-    at = socket->nextReady_;
+    at = socket->links_.nextReady;
     ++stats_.readyRuns;
     socket->clear(Connection::kOnReadyList);
     socket->onWorkLeft();
@@ -422,6 +422,9 @@ Result<Listener*> ReactorImpl::listen(detail::ListenRequest request) {
 
 Result<Connection*> ReactorImpl::connect(detail::ConnectRequest request) {
   if (Result<void> checked = checkOptions(request); !checked) return checked.error();
+  if (std::any_of(drains_.begin(), drains_.end(), [](auto& drain) { return drain->overdue(); })) {
+    return Error(Usage::closed, Step::options, "the reactor has drained");
+  }
   HandlerCell* cell = makeCell(std::move(request.socket), {});
   Result<Connection*> socket = makeConnection(*cell);
   releaseCell(*cell);  // from here on it is the socket's
@@ -482,11 +485,11 @@ Result<Connection*> ReactorImpl::makeConnection(HandlerCell& cell) {
 void ReactorImpl::ready(Connection& socket) {
   if (socket.has(Connection::kOnReadyList)) return;
   socket.set(Connection::kOnReadyList);
-  socket.nextReady_ = kNone;
+  socket.links_.nextReady = kNone;
   if (readyTail_ == kNone) {
     readyHead_ = socket.index;
   } else {
-    static_cast<Connection*>(slab_.at(readyTail_))->nextReady_ = socket.index;
+    static_cast<Connection*>(slab_.at(readyTail_))->links_.nextReady = socket.index;
   }
   readyTail_ = socket.index;
 }

@@ -1,15 +1,13 @@
 #include "net/resolver.h"
 
 #include <atomic>
+#include <cerrno>
 #include <deque>
 
 #include "net/mailbox.h"
 #include "os/platform.h"
 #include "os/resolve.h"
-
-#if WARREN_THREADS
-#include <thread>
-#endif
+#include "os/sys.h"
 
 namespace warren::net {
 
@@ -62,6 +60,18 @@ void work(const std::shared_ptr<Desk>& desk) {
   }
 }
 
+template <class Desk>
+bool startThread(const std::shared_ptr<Desk>& desk) {
+  auto own = std::make_unique<std::shared_ptr<Desk>>(desk);
+  const auto body = [](void* argument) {
+    const std::unique_ptr<std::shared_ptr<Desk>> its(static_cast<std::shared_ptr<Desk>*>(argument));
+    work(*its);
+  };
+  if (os::sys::startThread(body, own.get()) < 0) return false;
+  static_cast<void>(own.release());
+  return true;
+}
+
 }  // namespace
 
 #endif
@@ -76,21 +86,36 @@ Resolver::~Resolver() {
 }
 
 void Resolver::ask(const std::string& host, base::SlotId asker) {
-  if (resolve_) {
-    return resolve_(host, [desk = desk_, asker](Result<std::vector<Address>> addresses) {
-      desk->leave(asker, std::move(addresses));
-    });
-  }
+  if (resolve_) return askUser(host, asker);
 #if WARREN_THREADS
   desk_->mutex.lock();
   desk_->questions.push_back({host, asker});
-  const bool another = desk_->threads < kThreads;
-  if (another) ++desk_->threads;
+  if (desk_->threads < kThreads && startThread(desk_)) ++desk_->threads;
+  const bool nobody = desk_->threads == 0;
+  if (nobody) desk_->questions.pop_back();
   desk_->mutex.unlock();
-  if (another) std::thread(work<Desk>, desk_).detach();
+  if (nobody)
+    desk_->leave(asker, Error(Origin::kernel, EAGAIN, Step::resolve, host + ": no thread"));
 #else
   desk_->leave(asker, os::lookUp(host, 0));  // there is no thread to wait on
 #endif
+}
+
+// A function that throws has still decided: the exception goes its way, and the asker hears of it.
+void Resolver::askUser(const std::string& host, base::SlotId asker) {
+  struct Refusing {
+    ~Refusing() {
+      if (desk != nullptr)
+        desk->leave(asker, Error(Usage::invalid, Step::resolve, host + ": threw"));
+    }
+    Desk* desk;
+    base::SlotId asker;
+    const std::string& host;
+  } refusing{desk_.get(), asker, host};
+  resolve_(host, [desk = desk_, asker](Result<std::vector<Address>> addresses) {
+    desk->leave(asker, std::move(addresses));
+  });
+  refusing.desk = nullptr;
 }
 
 bool Resolver::hasAnswers() const { return desk_->hasAnswers.load(std::memory_order_acquire); }

@@ -37,6 +37,8 @@ class Resolver {
   std::vector<Answer> take();
 
  private:
+  void askUser(const std::string& host, base::SlotId asker);
+
   struct Desk;  // shared with whoever still has to answer
 
   std::shared_ptr<Desk> desk_;

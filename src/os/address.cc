@@ -3,6 +3,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <bit>
@@ -257,6 +258,16 @@ Address fromSockaddr(const sockaddr* from, uint32_t size) {
                          name.sin6_scope_id);
   }
   return {};
+}
+
+std::string unixText(const std::string& path) {
+  const bool abstract = path.starts_with('\0');
+  std::string text = "unix " + (abstract ? "@" + path.substr(1) : path);
+  constexpr size_t kRoom = sizeof(sockaddr_un::sun_path);
+  if (const size_t size = path.size() + (abstract ? 0 : 1); size > kRoom) {
+    text += " has " + std::to_string(size - kRoom) + " bytes too many";
+  }
+  return text;
 }
 
 }  // namespace os

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "warren/address.h"
@@ -23,5 +24,9 @@ constexpr size_t kMaxAddressText = 45 + 1 + 32;
 uint32_t toSockaddr(const Address& address, sockaddr_storage& into);
 // And back; Family::unix for AF_UNIX, none for what warren does not know or a size too small.
 Address fromSockaddr(const sockaddr* from, uint32_t size);
+
+// A unix path for messages: "unix /run/a.sock", "unix @abstract"; with its size when that is the
+// trouble with it.
+std::string unixText(const std::string& path);
 
 }  // namespace warren::os

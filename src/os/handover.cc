@@ -60,7 +60,7 @@ struct Letter {
     header.msg_iov = &part;
     header.msg_iovlen = 1;
     header.msg_control = rights.data();
-    header.msg_controllen = sizeof rights;
+    header.msg_controllen = CMSG_LEN(sizeof(int));  // the padding has room for a second one
   }
 };
 
@@ -130,7 +130,12 @@ Result<void> handOver(int unixSocket, int fd, std::string_view name) {
 Result<HandedOver> takeOver(int unixSocket) {
   // The first byte brings the descriptor and says how long the name is.
   Letter letter(1);
-  ssize_t read = untilAnswered([&] { return ::recvmsg(unixSocket, &letter.header, 0); });
+#ifdef MSG_CMSG_CLOEXEC
+  constexpr int kFlags = MSG_CMSG_CLOEXEC;
+#else
+  constexpr int kFlags = 0;
+#endif
+  ssize_t read = untilAnswered([&] { return ::recvmsg(unixSocket, &letter.header, kFlags); });
   if (read <= 0) return kernelError(read < 0 ? errno : ECONNRESET, "taking over");
   os::Fd fd(descriptorIn(letter.header));
   if (!fd) return Error(Usage::invalid, Step::socket, "taking over: no descriptor came");

@@ -15,7 +15,8 @@ struct Event {
   uint64_t token;  // what was given to `add`
   bool readable;   // bytes, a connection, or an end to read
   bool writable;   // room to write, or a connect that is decided
-  bool ended;  // the peer's end or an error is queued: read on to 0, a short read is not the last
+  bool ended;      // an end, an error or urgent data is queued: a short read is not the last
+  bool broken;     // an error, or both directions are over
 };
 
 // The one token that `add` and `retoken` do not take.

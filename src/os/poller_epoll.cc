@@ -22,9 +22,9 @@ constexpr size_t kBatch = 256;
 constexpr uint32_t kFinal = EPOLLERR | EPOLLHUP;
 constexpr uint32_t kReadable = EPOLLIN | EPOLLRDHUP | kFinal;
 constexpr uint32_t kWritable = EPOLLOUT | kFinal;
-constexpr uint32_t kEnded = EPOLLRDHUP | kFinal;
+constexpr uint32_t kEnded = EPOLLRDHUP | EPOLLPRI | kFinal;
 
-constexpr uint32_t kStream = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+constexpr uint32_t kStream = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
 constexpr uint32_t kListener = EPOLLIN;
 
 int control(const Fd& queue, int operation, int fd, uint32_t interest, uint64_t token) {
@@ -35,7 +35,8 @@ int control(const Fd& queue, int operation, int fd, uint32_t interest, uint64_t 
 Error failed(Step step, const char* call) { return Error(Origin::kernel, errno, step, call); }
 
 inline Event toEvent(uint64_t token, uint32_t bits) {
-  return {token, (bits & kReadable) != 0, (bits & kWritable) != 0, (bits & kEnded) != 0};
+  return {token, (bits & kReadable) != 0, (bits & kWritable) != 0, (bits & kEnded) != 0,
+          (bits & kFinal) != 0};
 }
 
 }  // namespace

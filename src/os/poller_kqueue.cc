@@ -102,7 +102,7 @@ Event& Poller::State::eventOf(size_t fd) {
   if (one.batch != batch) {
     one.batch = batch;
     one.event = told++;
-    events[one.event] = {one.token, false, false, false};
+    events[one.event] = {one.token, false, false, false, false};
   }
   return events[one.event];
 }
@@ -117,7 +117,9 @@ void Poller::State::tell(const Change& seen) {
   const bool reading = seen.filter == EVFILT_READ;
   event.readable |= reading || failed;
   event.writable |= !reading || failed;
-  event.ended |= (reading && (seen.flags & EV_EOF) != 0) || failed;
+  const bool over = (seen.flags & EV_EOF) != 0;
+  event.ended |= (reading && over) || failed;
+  event.broken |= (!reading && over) || failed;
 }
 
 Poller::Poller(std::unique_ptr<State> state) : state_(std::move(state)) {}

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "os/platform.h"
 #include "warren/address.h"
 #include "warren/bytes.h"
 
@@ -55,7 +56,7 @@ struct BindOptions {
   bool ipv6Only = false;   // IPV6_V6ONLY; said either way for ipv6
 };
 Answer bind(int fd, const Address& address, const BindOptions& options);
-// Binds a unix socket. A path that begins with a NUL byte is a Linux abstract name. -ENAMETOOLONG when
+// Binds a unix socket. A path that begins with a NUL byte is a Linux abstract name. -EINVAL when
 // it does not fit sun_path with its end; never cut short.
 Answer bindUnix(int fd, std::string_view path);
 Answer listen(int fd, int backlog);
@@ -107,5 +108,10 @@ Answer spare();
 // How many times this process is a fork away from where the library was first used. A reactor that
 // finds another number than at its start is in a child.
 uint32_t forkCount();
+
+#if WARREN_THREADS
+// Runs `work` on a thread of its own, that nobody waits for: pthread_create(3).
+Answer startThread(void (*work)(void*), void* argument);
+#endif
 
 }  // namespace warren::os::sys

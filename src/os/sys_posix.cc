@@ -14,6 +14,7 @@
 #include <climits>
 #include <cstring>
 #include <ctime>
+#include <memory>
 
 #include "base/check.h"
 #include "os/address.h"
@@ -91,7 +92,7 @@ Answer toUnixName(std::string_view path, sockaddr_un& into) {
   if (path.empty() || (!abstract && path.find('\0') != path.npos)) return -EINVAL;
   // An abstract name ends with its last byte, a path with a NUL of its own.
   const size_t size = path.size() + (abstract ? 0 : 1);
-  if (size > sizeof into.sun_path) return -ENAMETOOLONG;
+  if (size > sizeof into.sun_path) return -EINVAL;
   into = {};
   into.sun_family = AF_UNIX;
   std::memcpy(into.sun_path, path.data(), path.size());
@@ -334,6 +335,36 @@ uint64_t now() {
 Answer spare() {
   return answer([] { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); });
 }
+
+#if WARREN_THREADS
+
+namespace {
+
+struct Errand {
+  void (*work)(void*);
+  void* argument;
+};
+
+void* runErrand(void* errand) {
+  const std::unique_ptr<Errand> own(static_cast<Errand*>(errand));
+  own->work(own->argument);
+  return nullptr;
+}
+
+}  // namespace
+
+Answer startThread(void (*work)(void*), void* argument) {
+  auto errand = std::make_unique<Errand>(Errand{work, argument});
+  pthread_t thread;
+  if (const int error = ::pthread_create(&thread, nullptr, runErrand, errand.get()); error != 0) {
+    return -error;
+  }
+  static_cast<void>(errand.release());
+  ::pthread_detach(thread);
+  return 0;
+}
+
+#endif
 
 uint32_t forkCount() {
   static std::atomic<uint32_t> forks{0};

@@ -1,11 +1,10 @@
-// What reaches beyond one socket: drains, handed-over listeners, proxies, coroutines.
+// What reaches beyond one socket: drains, proxies, coroutines.
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -74,71 +73,53 @@ TEST_CASE("a drain ends quiet sockets and cuts those that do not finish by the d
   REQUIRE(reactor.stats().sockets == 0);
 }
 
+TEST_CASE("sockets dialed while a reactor drains are counted, and cut with the others") {
+  RawSocket silent = RawSocket::listenTcp();
+  Reactor reactor;
+  const auto dial = [&] {
+    return reactor.connect<>({.hostname = "127.0.0.1",
+                              .port = silent.port(),
+                              .socket = answer(),
+                              .allowHalfOpen = true});
+  };
+  REQUIRE(dial());
+  std::optional<Drained> result;
+  REQUIRE(reactor.drain(60ms, [&](const Drained& drained) { result = drained; }));
+  REQUIRE(dial());
+  REQUIRE(dial());
+  REQUIRE(reactor.run() == 0);
+  REQUIRE(result);
+  REQUIRE(result->finished == 0);
+  REQUIRE(result->cut == 3);
+}
+
+TEST_CASE("a client that dials again in close does not keep a drain from its end") {
+  RawSocket silent = RawSocket::listenTcp();
+  Reactor reactor;
+  Error refusal;
+  std::function<void()> dial = [&] {
+    SocketHandlers<> handlers = answer();
+    handlers.close = [&](Socket<>, const Error&) { dial(); };
+    handlers.connectError = [&](Socket<>, const Error&) { dial(); };
+    auto socket = reactor.connect<>(
+        {.hostname = "127.0.0.1", .port = silent.port(), .socket = std::move(handlers)});
+    if (!socket) refusal = socket.error();
+  };
+  dial();
+  std::optional<Drained> result;
+  REQUIRE(reactor.drain(20ms, [&](const Drained& drained) { result = drained; }));
+  REQUIRE(reactor.run() == 0);
+  REQUIRE(result);
+  REQUIRE(result->cut >= 1);
+  REQUIRE(refusal.is(Usage::closed));
+  dial();  // a reactor that has drained may begin anew
+  REQUIRE(reactor.step());
+}
+
 TEST_CASE("a drain refuses a deadline that cannot be") {
   Reactor reactor;
   REQUIRE(reactor.drain(-1ms).error().message() ==
           "options: deadline is below zero or not a number");
-}
-
-// --- handing over ----------------------------------------------------------------------------------
-
-TEST_CASE("a listener that is handed over goes on without a refused connection") {
-  std::array<int, 2> pair{};
-  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair.data()) == 0);
-  Reactor first;
-  auto listener = listenOn(first, answer());
-  const int port = listener.port();
-  REQUIRE(handOver(pair[0], listener.descriptors()[0], "echo"));
-  Result<HandedOver> taken = takeOver(pair[1]);
-  REQUIRE(taken);
-  REQUIRE(taken->name == "echo");
-  REQUIRE(taken->fd != listener.descriptors()[0]);
-  Reactor second;
-  auto successor = second.listen<>({.fd = taken->fd, .socket = answer()}).value();
-  REQUIRE(successor.port() == port);
-  RawSocket waiting = connectTo(listener);  // in the queue while the first one stops
-  listener.stop();
-  first.step();
-  RawSocket late = connectTo(successor);
-  runUntil(second, [&] { return successor.connectionCount() == 2; });
-  waiting.sendAll("still here");
-  std::string back;
-  runUntil(second, [&] { return (back += waiting.readSome()) == "still here"; });
-  ::close(pair[0]);
-  REQUIRE(takeOver(pair[1]).error().isErrno(ECONNRESET));
-  ::close(pair[1]);
-}
-
-TEST_CASE("a name that is too long is not handed over") {
-  REQUIRE(handOver(0, 0, std::string(256, 'n')).error().is(Usage::outOfRange));
-}
-
-TEST_CASE("listeners of a service manager are taken, with their names") {
-  RawSocket raw = RawSocket::listenTcp();
-  const int port = raw.port();
-  const pid_t child = fork();
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    if (::dup2(raw.release(), 3) != 3) std::_Exit(1);
-    ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
-    ::setenv("LISTEN_FDS", "1", 1);
-    ::setenv("LISTEN_FDNAMES", "web", 1);
-    Result<std::vector<HandedOver>> listeners = inheritedListeners();
-    if (!listeners || listeners->size() != 1 || (*listeners)[0].name != "web") std::_Exit(2);
-    Reactor reactor;
-    auto listener = reactor.listen<>({.fd = (*listeners)[0].fd, .socket = answer()});
-    if (!listener || listener->port() != port) std::_Exit(3);
-    ::setenv("LISTEN_FDS", "many", 1);
-    if (!inheritedListeners().error().is(Usage::invalid)) std::_Exit(4);
-    ::setenv("LISTEN_FDS", "1", 1);
-    ::setenv("LISTEN_PID", "1", 1);
-    if (!inheritedListeners().value().empty()) std::_Exit(5);
-    std::_Exit(0);
-  }
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  REQUIRE(WIFEXITED(status));
-  REQUIRE(WEXITSTATUS(status) == 0);
 }
 
 // --- proxies ---------------------------------------------------------------------------------------
@@ -255,6 +236,25 @@ TEST_CASE("proxy options that cannot be are refused by name") {
           "options: proxyProtocol.version 3 is neither 1 nor 2");
 }
 
+TEST_CASE("a header to send is refused when its checksum makes it too long, or comes twice") {
+  Reactor reactor;
+  const auto dial = [&](std::vector<ProxyTlv> tlvs) {
+    ConnectOptions<> options;
+    options.hostname = "127.0.0.1";
+    options.port = 1;
+    options.socket = answer();
+    const Address source = Address::ipv6({}, 1);
+    options.proxyProtocol =
+        ProxyHeader{.version = 2, .source = source, .destination = source, .tlvs = std::move(tlvs)};
+    return reactor.connect(std::move(options));
+  };
+  constexpr size_t kRoom = 65535 - 36 - 2 * 3;  // for two values
+  REQUIRE(dial({{3, ""}, {0xe0, std::string(kRoom - 3, 'x')}}).error().is(Usage::outOfRange));
+  REQUIRE(dial({{3, ""}, {0xe0, std::string(kRoom - 4, 'x')}}));
+  REQUIRE(dial({{3, ""}, {3, ""}}).error().is(Usage::invalid));
+  reactor.run();
+}
+
 // --- dead peers ------------------------------------------------------------------------------------
 
 TEST_CASE("deadPeer is set on tcp and refused where it cannot be") {
@@ -329,6 +329,21 @@ TEST_CASE("a coroutine hears why it could not connect, also of bad options") {
   wrong.start();
   REQUIRE(wrong.done());
   REQUIRE(outcome == "outOfRange");
+}
+
+TEST_CASE("a coroutine that waits for a sleep that is over goes on") {
+  Reactor reactor;
+  bool done = false;
+  const auto napping = [](Reactor& its, bool& over) -> Routine {
+    Sleeping nap(its, 1ms);
+    co_await sleep(its, 10ms);
+    co_await nap;
+    over = true;
+  };
+  Routine routine = napping(reactor, done);
+  routine.start();
+  reactor.run();
+  REQUIRE(done);
 }
 
 TEST_CASE("destroying a coroutine cancels what it waits for") {

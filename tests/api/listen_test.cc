@@ -379,7 +379,10 @@ TEST_CASE("a unix path may have as many bytes as the kernel takes, and not one m
   for (const size_t size : {size_t{108}, size_t{109}, size_t{5000}}) {
     const auto listener = reactor.listen({.unix = pathOf(size), .socket = sink()});
     REQUIRE_FALSE(listener);
-    REQUIRE(listener.error().isErrno(ENAMETOOLONG));
+    REQUIRE(listener.error().isErrno(EINVAL));
+    INFO(listener.error().message());
+    REQUIRE(listener.error().message().find(std::to_string(size - 107) + " bytes too many") !=
+            std::string::npos);
   }
   REQUIRE(std::filesystem::is_empty(base));
 }

@@ -115,6 +115,34 @@ TEST_CASE("step waits no longer than its patience") {
   REQUIRE_FALSE(reactor.step());
 }
 
+TEST_CASE("run and step do nothing in a handler that a verb has called outside of run") {
+  Reactor reactor;
+  RawSocket listener = RawSocket::listenTcp();
+  bool closed = false;
+  auto socket = reactor
+                    .connect<>({.hostname = "127.0.0.1",
+                                .port = listener.port(),
+                                .socket = {.data = [](Socket<>, Bytes) {},
+                                           .close =
+                                               [&](Socket<>, const Error&) {
+                                                 const uint64_t turns = reactor.stats().turns;
+                                                 REQUIRE(reactor.step());
+                                                 REQUIRE(reactor.run() == 0);
+                                                 REQUIRE(reactor.stats().turns == turns);
+                                                 closed = true;
+                                               }}})
+                    .value();
+  RawSocket peer = listener.accept();
+  runUntil(reactor, [&] { return socket.readyState() == ReadyState::open; });
+  REQUIRE(socket.write("x") == 1);
+  socket.close();
+  REQUIRE(closed);
+  reactor.step();
+  REQUIRE(peer.readAll() == "x");
+  peer.close();
+  REQUIRE(reactor.run() == 0);
+}
+
 TEST_CASE("run and step inside a handler do nothing") {
   Reactor reactor;
   std::vector<int> answers;

@@ -1,7 +1,12 @@
 #include "warren/socket.h"
 
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
 #include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <optional>
@@ -10,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "os/platform.h"
 #include "support/catch.h"
 #include "support/net.h"
 #include "support/recorder.h"
@@ -767,8 +773,87 @@ TEST_CASE("both addresses are known in open, in close and after it as documented
     }
     pair.reactor.step();
     REQUIRE(pair.socket.remoteAddress() == expected.remote);
-    REQUIRE(pair.socket.localAddress() == Address());
+    REQUIRE(pair.socket.localAddress() == expected.local);
   }
+}
+
+TEST_CASE("bytes behind a message that brought a descriptor are delivered too") {
+  Pair<> pair(Transport::unixPath);
+  const int peer = pair.peer.release();
+  std::array<char, 5> text{'h', 'e', 'l', 'l', 'o'};
+  iovec part{text.data(), text.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> room{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = room.data();
+  message.msg_controllen = room.size();
+  cmsghdr* rights = CMSG_FIRSTHDR(&message);
+  rights->cmsg_level = SOL_SOCKET;
+  rights->cmsg_type = SCM_RIGHTS;
+  rights->cmsg_len = CMSG_LEN(sizeof peer);
+  std::memcpy(CMSG_DATA(rights), &peer, sizeof peer);
+  REQUIRE(::sendmsg(peer, &message, 0) == 5);
+  REQUIRE(::send(peer, "world", 5, 0) == 5);
+  pair.until("data helloworld");
+  ::close(peer);
+}
+
+#if WARREN_LINUX
+TEST_CASE("bytes behind urgent data are delivered too") {
+  Pair<> pair;
+  const int peer = pair.peer.release();
+  REQUIRE(::send(peer, "abc", 3, 0) == 3);
+  REQUIRE(::send(peer, "!", 1, MSG_OOB) == 1);
+  REQUIRE(::send(peer, "def", 3, 0) == 3);
+  pair.until("data abcdef");
+  ::close(peer);
+}
+#endif
+
+TEST_CASE("a pause that data has put off holds back the end behind it") {
+  Pair<> pair;
+  SocketHandlers<> handlers = pair.events.handlers("socket");
+  handlers.data = [&](Socket<> socket, Bytes bytes) {
+    pair.events.data("socket", bytes);
+    pair.reactor.defer([socket] { socket.pause(); });
+  };
+  REQUIRE(pair.listener.reload(std::move(handlers)));
+  pair.peer.sendAll("last");
+  pair.peer.shutdownWrite();
+  pair.until("data last");
+  pair.turns();
+  REQUIRE(pair.events.of("socket") == Lines{"open", "data last"});
+  pair.socket.resume();
+  pair.until("end");
+}
+
+TEST_CASE("a peer that reads no more closes the socket whose write it has refused") {
+  Pair<> pair(Transport::unixPath);
+  const int peer = pair.peer.release();
+  ::shutdown(peer, SHUT_RD);
+  REQUIRE(pair.socket.send("nobody reads this"));
+  pair.until("close");
+  REQUIRE(pair.events.of("socket") == Lines{"open", "close EPIPE"});
+  ::close(peer);
+}
+
+TEST_CASE("an idle half-open socket hears of its peer's reset") {
+  Pair<> pair(Transport::tcp4, [](ListenOptions<>& options) { options.allowHalfOpen = true; });
+  pair.peer.shutdownWrite();
+  pair.until("end");
+  pair.peer.reset();
+  pair.until("close");
+  REQUIRE(pair.events.error("socket"));
+}
+
+TEST_CASE("a local address that was not asked for before the close is not known after it") {
+  Pair<> pair;
+  const Address remote = pair.socket.remoteAddress();
+  pair.socket.close();
+  pair.reactor.step();
+  REQUIRE(pair.socket.localAddress() == Address());
+  REQUIRE(pair.socket.remoteAddress() == remote);
 }
 
 TEST_CASE("readyState tells each stage") {

@@ -333,8 +333,8 @@ TEST_CASE("a path that just fits works, and one byte more is refused", "[sys]") 
   const Fd other = fdOf(sys::socket(Family::unix));
   for (const size_t size : {kPathRoom, kPathRoom + 1, size_t{4096}}) {
     const std::string tooLong = pathOfSize(folder, size);
-    REQUIRE(sys::bindUnix(other.get(), tooLong) == -ENAMETOOLONG);
-    REQUIRE(sys::connectUnix(other.get(), tooLong) == -ENAMETOOLONG);
+    REQUIRE(sys::bindUnix(other.get(), tooLong) == -EINVAL);
+    REQUIRE(sys::connectUnix(other.get(), tooLong) == -EINVAL);
   }
   REQUIRE(sys::connectUnix(other.get(), fits) == 0);
   REQUIRE(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
@@ -374,7 +374,7 @@ TEST_CASE("abstract names are Linux's, and take every byte", "[sys]") {
   REQUIRE(sys::connectUnix(client.get(), name) == 0);
   const Fd other = fdOf(sys::socket(Family::unix));
   REQUIRE(sys::bindUnix(other.get(), name) == -EADDRINUSE);
-  REQUIRE(sys::bindUnix(other.get(), '\0' + std::string(kPathRoom, 'n')) == -ENAMETOOLONG);
+  REQUIRE(sys::bindUnix(other.get(), '\0' + std::string(kPathRoom, 'n')) == -EINVAL);
 }
 
 TEST_CASE("only a bound unix socket has a path", "[sys]") {

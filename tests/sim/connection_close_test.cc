@@ -1,4 +1,6 @@
 // src/net/connection_close.cc: every way to the end of a socket.
+#include <cerrno>
+
 #include "world.h"
 
 namespace warren::sim {
@@ -46,11 +48,9 @@ TEST_CASE("a half-open socket whose peer is gone altogether closes with the fail
   world.settle();
   REQUIRE(world.log.text() == "end");
   REQUIRE(world.socket.write("answered with a reset") == 21);
-  world.settle();
-  REQUIRE(world.socket.write("and so refused") == -1);
   REQUIRE(world.log.text() == "end");  // not inside the call
   world.settle();
-  REQUIRE(world.log.text() == "end, close EPIPE/write");
+  REQUIRE(world.log.text() == "end, close EPIPE/read");
 }
 
 TEST_CASE("a queue behind the peer's FIN that meets a broken pipe closes with it at once") {
@@ -228,7 +228,7 @@ TEST_CASE("after end a silent peer is cut when linger.timeout is up, not before"
   }
 }
 
-TEST_CASE("after end every byte in either direction starts linger.timeout anew") {
+TEST_CASE("after end every byte the peer takes starts linger.timeout anew") {
   ListenOptions<> options;
   options.linger.timeout = 3s;
   Served world(std::move(options));
@@ -236,17 +236,66 @@ TEST_CASE("after end every byte in either direction starts linger.timeout anew")
   world.socket.end(pattern(100));
   for (int i = 0; i < 5; ++i) {
     world.elapse(2s);
-    world.peer.send("x");  // it speaks
-    world.elapse(2s);
-    world.peer.room(10);  // it reads
+    world.peer.room(10);
   }
   world.settle();
-  REQUIRE(world.log.count("data") == 5);
   REQUIRE(world.socket.unsentBytes() == 50);
   const Nanoseconds took = world.timeUntil(world.log, "close ETIMEDOUT/linger");
   REQUIRE(took >= 3s);
   REQUIRE(took <= 3s + 1ms);
   REQUIRE(world.socket.unsentBytes() == 50);
+  world.settle();
+  REQUIRE(world.peer.wasReset());
+}
+
+TEST_CASE("once it has our FIN, what the peer says starts linger.timeout anew") {
+  ListenOptions<> options;
+  options.linger.timeout = 3s;
+  Served world(std::move(options));
+  world.socket.end("question");
+  for (int i = 0; i < 5; ++i) {
+    world.elapse(2s);
+    world.peer.send("x");
+    world.settle();
+  }
+  REQUIRE(world.log.count("data") == 5);
+  const Nanoseconds took = world.timeUntil(world.log, "close ETIMEDOUT/linger");
+  REQUIRE(took >= 3s - 1ms);
+  REQUIRE(took <= 3s + 1ms);
+}
+
+TEST_CASE("a peer that talks but takes nothing does not hold a finished socket for ever") {
+  const bool closes = GENERATE(false, true);
+  INFO("close " << closes);
+  ListenOptions<> options;
+  options.linger.timeout = 3s;
+  Served world(std::move(options));
+  world.peer.room(0);
+  world.socket.send(pattern(100));
+  closes ? world.socket.close() : static_cast<void>(world.socket.end());
+  world.settle();
+  int said = 0;
+  while (!world.peer.wasReset() && said < 100) {
+    world.elapse(1s);
+    world.peer.send("x");
+    ++said;
+  }
+  REQUIRE(said >= 3);
+  REQUIRE(said <= 5);
+}
+
+TEST_CASE("a peer that sends to nobody is cut by linger.bytes, though it takes nothing either") {
+  ListenOptions<> options;
+  options.linger.bytes = 16;
+  Served world(std::move(options));
+  world.peer.room(0);
+  world.socket.send(pattern(100));
+  world.socket.close();
+  world.settle();
+  world.peer.send(pattern(16));
+  world.settle();
+  REQUIRE_FALSE(world.peer.wasReset());
+  world.peer.send("x");
   world.settle();
   REQUIRE(world.peer.wasReset());
 }
@@ -568,6 +617,87 @@ TEST_CASE("every descriptor and slot is given back, whatever the end") {
   REQUIRE(after.closed == 200);
   REQUIRE(after.accepted == 200);
   REQUIRE(listener.connectionCount() == 0);
+}
+
+// --- what a failed write does -----------------------------------------------------------------------
+
+TEST_CASE("a write that fails for no reason reading can tell closes the socket with its error") {
+  const int error = GENERATE(ENOBUFS, EACCES, EPIPE);
+  INFO(error);
+  Served world;
+  world.peer.send("before");
+  world.kernel.fail(Call::send, error);
+  REQUIRE(world.socket.write("lost") == -1);
+  world.settle();
+  REQUIRE(world.log.input == "before");
+  REQUIRE(world.log.text() == "data, close " + describe(Error(Origin::kernel, error, Step::write)));
+}
+
+TEST_CASE("a reset that a write has met is no end of the peer") {
+  Served world;
+  world.peer.send("half a mess");
+  world.kernel.fail(Call::send, ECONNRESET);
+  world.peer.shutdownWrite();  // how the kernel answers reads once the error was told
+  REQUIRE(world.socket.write("x") == -1);
+  world.settle();
+  REQUIRE(world.log.text() == "data, close ECONNRESET/write");
+}
+
+TEST_CASE("who has paused until drain hears of the reset that his write in drain has met") {
+  Log log;
+  ListenOptions<> options;
+  options.socket = keeping(log);
+  options.socket.drain = [&](Socket<> socket) {
+    log.note(socket, "drain");
+    if (socket.write("more") >= 0) socket.resume();
+  };
+  Served world(std::move(options));
+  const Socket<> socket(log.socket);
+  log.lines.clear();
+  world.peer.room(2);
+  REQUIRE(socket.write("12345") == 2);
+  socket.pause();
+  world.settle();
+  world.kernel.fail(Call::send, ECONNRESET);
+  world.peer.unlimitedRoom();
+  world.settle();
+  REQUIRE(log.text() == "drain, close ECONNRESET/write");
+}
+
+TEST_CASE("a pause that waits for nothing of ours survives a failed write behind the scenes") {
+  Served world;
+  world.socket.pause();
+  world.peer.send("kept");
+  world.kernel.fail(Call::send, ECONNRESET);
+  REQUIRE(world.socket.send("queued"));
+  world.settle();
+  REQUIRE(world.log.text() == "");
+  world.socket.resume();
+  world.settle();
+  REQUIRE(world.log.text() == "data, close ECONNRESET/write");
+}
+
+TEST_CASE("a reset is noticed by a half-open socket that has read everything and is idle") {
+  ListenOptions<> options;
+  options.allowHalfOpen = true;
+  Served world(std::move(options));
+  world.peer.shutdownWrite();
+  world.settle();
+  REQUIRE(world.log.text() == "end");
+  world.peer.reset();
+  world.settle();
+  REQUIRE(world.log.lines.size() == 2);
+  REQUIRE(world.log.lines[1].starts_with("close E"));
+}
+
+TEST_CASE("a reactor that goes away resets the streams it cuts short, and no others") {
+  const size_t room = GENERATE(size_t{50}, size_t{100});
+  Served world;
+  world.peer.room(room);
+  world.socket.send(pattern(100));
+  world.settle();
+  world.owned.reset();
+  REQUIRE(world.peer.wasReset() == (room < 100));
 }
 
 }  // namespace

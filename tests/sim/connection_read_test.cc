@@ -312,7 +312,7 @@ TEST_CASE("spurious events are harmless") {
   for (const bool readable : {false, true}) {
     for (const bool writable : {false, true}) {
       for (const bool ended : {false, true}) {
-        world.kernel.tell({token, readable, writable, ended});
+        world.kernel.tell({token, readable, writable, ended, false});
         world.settle();
       }
     }

@@ -51,7 +51,7 @@ TEST_CASE("connect opens, and no handler runs inside the call") {
   const Socket<> socket = world.connect(world.options("10.0.0.1"));
   REQUIRE(world.log.text() == "");
   REQUIRE(socket.readyState() == ReadyState::connecting);
-  REQUIRE(world.kernel.dialed().empty());
+  REQUIRE(world.kernel.dialed().size() == 1);  // it is under way, though
   world.settle();
   REQUIRE(world.log.text() == "open");
   REQUIRE(socket.readyState() == ReadyState::open);
@@ -300,7 +300,7 @@ TEST_CASE("events of attempts that lost find nothing") {
   const uint64_t token = server.accept()->token();
   const uint64_t attempts = uint64_t{1} << 28;  // the part of a token
   for (uint64_t part = 1; part < 8; ++part) {
-    world.kernel.tell({token | part * attempts, true, true, true});
+    world.kernel.tell({token | part * attempts, true, true, true, false});
   }
   world.settle();
   REQUIRE(world.log.text() == "open");
@@ -360,6 +360,19 @@ TEST_CASE("localhost is tried on both loopbacks") {
   REQUIRE(world.log.text() == "open");
   REQUIRE(world.log.socket.remoteAddress() == Address::ipv6(one, 80));
 }
+
+#if WARREN_THREADS
+TEST_CASE("no thread for a look-up tells so, each time anew") {
+  World world;  // with the system's resolver; a simulated kernel has no threads
+  Log log;
+  for (size_t asked = 1; asked <= 5; ++asked) {
+    REQUIRE(
+        world.reactor.connect<>({.hostname = "db.example", .port = 80, .socket = keeping(log)}));
+    world.settle();
+    REQUIRE(log.count("connectError EAGAIN/resolve") == asked);
+  }
+}
+#endif
 
 TEST_CASE("no descriptor for an attempt tells so") {
   Dialing world({v4(1), v4(2)});

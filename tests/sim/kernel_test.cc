@@ -238,7 +238,7 @@ TEST_CASE("sim: faults wait in line for their call, and for their descriptor") {
 
 TEST_CASE("sim: tests may see and change what a wait tells") {
   Pair pair;
-  pair.kernel.tell({99, true, false, false});
+  pair.kernel.tell({99, true, false, false, false});
   pair.kernel.duplicateEvents();
   REQUIRE(pair.poller.wait(0).size() == 2);
   pair.kernel.onWait([](std::vector<Event>& events) { events.clear(); });

@@ -54,7 +54,7 @@ Error failed(int error, Step step, const char* call) {
 }
 
 Event toEvent(const Entry& entry, const sim::Readiness& ready) {
-  return {entry.token, ready.in, ready.out, ready.hangUp};
+  return {entry.token, ready.in, ready.out, ready.hangUp, ready.everything};
 }
 
 // Those in line are looked at once; an edge that finds nothing any more is not told. Level-triggered
@@ -79,7 +79,7 @@ void addScripted(Queue& queue) {
   if (kernel.writableWaits > 0) {
     --kernel.writableWaits;
     for (const auto& [fd, entry] : queue.entries) {
-      if (entry->watch == Watch::stream) told.push_back({entry->token, false, true, false});
+      if (entry->watch == Watch::stream) told.push_back({entry->token, false, true, false, false});
     }
   }
   for (const Event& extra : std::exchange(kernel.extraEvents, {})) told.push_back(extra);

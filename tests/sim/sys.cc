@@ -141,7 +141,7 @@ Answer bindUnix(int fd, std::string_view path) {
   if (fault.error != 0) return -fault.error;
   KernelSocket* socket = kernel().find(fd);
   if (socket == nullptr) return notASocket(fd);
-  if (path.size() + (path.starts_with('\0') ? 0 : 1) > kRoom) return -ENAMETOOLONG;
+  if (path.size() + (path.starts_with('\0') ? 0 : 1) > kRoom) return -EINVAL;
   const auto [file, fresh] =
       kernel().files.try_emplace(std::string(path), Kernel::State::File{socket, 0});
   if (!fresh) return -EADDRINUSE;
@@ -249,6 +249,10 @@ Answer spare() {
   if (fault.error != 0) return -fault.error;
   return kernel().open(sim::Kind::file);
 }
+
+#if WARREN_THREADS
+Answer startThread(void (*)(void*), void*) { return -EAGAIN; }
+#endif
 
 uint32_t forkCount() { return kernel().forks; }
 

@@ -82,6 +82,11 @@ void setOption(int fd, int option, int value) {
   check(setsockopt(fd, SOL_SOCKET, option, &value, sizeof(value)), "setsockopt");
 }
 
+void listenAt(int fd, SocketAddress& address, int backlog) {
+  check(::bind(fd, address.get(), address.size), "bind");
+  check(::listen(fd, backlog), "listen");
+}
+
 }  // namespace
 
 RawSocket::RawSocket(int fd) : fd_(fd) {
@@ -124,11 +129,17 @@ RawSocket RawSocket::connectUnix(const std::string& path) {
   return socket;
 }
 
-RawSocket RawSocket::listenTcp(const std::string& host) {
-  SocketAddress address = numericAddress(host, 0);
+RawSocket RawSocket::listenTcp(const std::string& host, uint16_t port, int backlog) {
+  SocketAddress address = numericAddress(host, port);
   RawSocket socket(streamSocket(address));
-  check(::bind(socket.fd_, address.get(), address.size), "bind");
-  check(::listen(socket.fd_, SOMAXCONN), "listen");
+  listenAt(socket.fd_, address, backlog);
+  return socket;
+}
+
+RawSocket RawSocket::listenUnix(const std::string& path) {
+  SocketAddress address = unixAddress(path);
+  RawSocket socket(streamSocket(address));
+  listenAt(socket.fd_, address, kBacklog);
   return socket;
 }
 

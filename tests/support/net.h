@@ -24,8 +24,12 @@ class RawSocket {
  public:
   static RawSocket connectTcp(uint16_t port, const std::string& host = "127.0.0.1");
   static RawSocket connectUnix(const std::string& path);
-  // Listens on a port of the kernel's choice: see port(). Hosts are numeric.
-  static RawSocket listenTcp(const std::string& host = "127.0.0.1");
+  // Port 0 is one of the kernel's choice: see port(). Hosts are numeric.
+  static RawSocket listenTcp(const std::string& host = "127.0.0.1", uint16_t port = 0,
+                             int backlog = kBacklog);
+  static RawSocket listenUnix(const std::string& path);
+
+  static constexpr int kBacklog = 4096;
 
   RawSocket() = default;  // closed
   ~RawSocket() { close(); }
