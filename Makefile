@@ -12,7 +12,7 @@ VERSION := 0.1.0
 #:   bench      builds and runs tests/bench
 #:   fuzz       fuzzes TARGET=<x of fuzz/x_fuzz.cc> (default: each in turn) for TIME=60 seconds
 #:   install    library, headers, pkg-config and CMake package: PREFIX=/usr/local DESTDIR=
-#:   check      clang-format (check only), floors
+#:   check      clang-format (check only), floors, names in tests/README.md
 #:   tidy       clang-tidy on the library
 #:   format     lets clang-format rewrite the sources
 #:   clean      removes BUILD
@@ -305,6 +305,7 @@ check:
 	[ -z "$$bad" ] || { echo 'not formatted; `make format` does it' >&2; exit 1; }
 	tests/check_floors
 	tests/check_floors_test
+	tests/check_names
 
 # clang-tidy counts on stderr what it does not show.
 tidy:

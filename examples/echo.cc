@@ -8,10 +8,6 @@
 
 #include "options.h"
 
-#ifndef WARREN_THREADS
-#define WARREN_THREADS 1  // 0: warren was built without
-#endif
-
 // What a socket refused. Nothing more is read until it is gone: it is one receive buffer at most.
 using Rest = std::vector<std::byte>;
 
@@ -40,7 +36,8 @@ struct Server {
 
 int main(int argc, char** argv) {
   Options options(argc, argv,
-                  "echo [--host H --port P --threads N --reuse-port | --unix PATH] [--backlog N]");
+                  "echo [--host H --port P --threads N --reuse-port | --unix PATH] [--backlog N]"
+                  " [--proxy NETWORK]");
   const std::string path = options.text("--unix", "");
   warren::ListenOptions<Rest> listen{.unix = path, .socket = {.data = echo, .drain = echoRest}};
   if (path.empty()) {
@@ -50,6 +47,9 @@ int main(int argc, char** argv) {
   const int threads = options.number("--threads", 1, 1, WARREN_THREADS && path.empty() ? 1024 : 1);
   listen.reusePort = options.flag("--reuse-port") || threads > 1;
   listen.backlog = options.number("--backlog", listen.backlog, 1);
+  if (const std::string proxy = options.text("--proxy", ""); !proxy.empty()) {
+    listen.proxyProtocol = {.trusted = {proxy}};  // clients come through it, and only through it
+  }
   options.finish();
 
   std::deque<Server> servers(static_cast<size_t>(threads));

@@ -13,6 +13,7 @@
 
 #include "warren/address.h"
 #include "warren/callback.h"
+#include "warren/config.h"
 #include "warren/connect.h"
 #include "warren/duration.h"
 #include "warren/listen.h"

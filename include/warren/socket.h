@@ -162,8 +162,8 @@ class SocketHandle {
   bool setKeepAlive(bool on = true, Duration initialDelay = {}) const;
 
   // Notices a peer that is gone without a word: `after` so long without an answer, to data or to
-  // probes sent while idle, the socket closes with ETIMEDOUT. Whole seconds for the probes; zero
-  // turns it off. False as setNoDelay, or where the system cannot.
+  // probes sent while idle, the socket closes with ETIMEDOUT. On Linux so does one whose peer is there
+  // but takes nothing for so long. Whole seconds for the probes; zero turns it off. False as setNoDelay, or where the system cannot.
   //   source  TCP_USER_TIMEOUT and SO_KEEPALIVE of tcp(7); TCP_RXT_CONNDROPTIME on macOS
   bool deadPeer(Duration after) const;
 

@@ -5,6 +5,7 @@
 #include "warren/array_buffer_sink.h"
 #include "warren/bytes.h"
 #include "warren/callback.h"
+#include "warren/config.h"
 #include "warren/connect.h"
 #include "warren/duration.h"
 #include "warren/handlers.h"

@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "base/poison.h"
 #include "net/connection_call.h"
 
 namespace warren::net {
@@ -31,6 +32,7 @@ Result<void> Connection::greet(os::Fd fd, const Address& peer, size_t maxHeader)
 // Looks before it takes: what follows the header is the user's, and may have to wait for `resume`.
 void Connection::readGreeting() {
   const std::span<std::byte> buffer = reactor().receiveBuffer();
+  base::unpoison(buffer);
   ProxyParser& parser = *cold_->greeting;
   for (;;) {
     const os::sys::Answer seen = os::sys::peek(fd_, buffer);

@@ -19,6 +19,7 @@ void Connection::readWithinBudget() {
   const std::span<std::byte> buffer = reactor().receiveBuffer();
   size_t budget = reactor().options().readBudget;
   while (mayRead()) {
+    base::unpoison(buffer);
     const Answer count = os::sys::recv(fd_, buffer);
     ++reactor().stats().reads;
     if (count <= 0) return readStopped(count);

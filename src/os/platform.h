@@ -1,5 +1,7 @@
-// The only place that asks which system this is. Everything else asks these names.
+// The only place that asks which system and compiler this is. Everything else asks these names.
 #pragma once
+
+#include "warren/config.h"
 
 #if defined(__linux__)
 #define WARREN_LINUX 1
@@ -22,11 +24,6 @@
 
 #if !WARREN_EPOLL && !WARREN_KQUEUE
 #error "warren needs epoll (Linux) or kqueue (macOS, FreeBSD, NetBSD, OpenBSD, DragonFly)"
-#endif
-
-// Threads and exceptions can be left out of a build: WARREN_THREADS=0, -fno-exceptions.
-#if !defined(WARREN_THREADS)
-#define WARREN_THREADS 1
 #endif
 
 #if defined(__cpp_exceptions)

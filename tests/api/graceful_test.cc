@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "os/platform.h"
 #include "support/catch.h"
 #include "support/net.h"
 #include "warren/coroutine.h"
@@ -256,6 +257,24 @@ TEST_CASE("a header to send is refused when its checksum makes it too long, or c
 }
 
 // --- dead peers ------------------------------------------------------------------------------------
+
+#if WARREN_LINUX
+TEST_CASE("deadPeer gives up a peer that takes nothing any more") {
+  Reactor reactor;
+  std::optional<Socket<>> accepted;
+  Error why;
+  auto listener = listenOn(reactor, {.open = [&](Socket<> socket) { accepted = socket; },
+                                     .data = [](Socket<>, Bytes) {},
+                                     .close = [&](Socket<>, const Error& error) { why = error; }});
+  const RawSocket peer = connectTo(listener);
+  runUntil(reactor, [&] { return accepted.has_value(); });
+  REQUIRE(accepted->deadPeer(200ms));
+  const std::string block(1 << 20, 'x');
+  while (accepted->write(block) == std::ssize(block)) continue;
+  runUntil(reactor, [&] { return static_cast<bool>(why); });
+  REQUIRE(why.isErrno(ETIMEDOUT));
+}
+#endif
 
 TEST_CASE("deadPeer is set on tcp and refused where it cannot be") {
   Reactor reactor;

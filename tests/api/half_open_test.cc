@@ -156,7 +156,7 @@ TEST_CASE("without allowHalfOpen the peer's FIN ends the socket, after what it s
   REQUIRE(pair.peer.readAll().empty());
 }
 
-TEST_CASE("our FIN first: what the peer still says is delivered, whatever the birth") {
+TEST_CASE("our FIN first: what the peer still says is delivered, whatever the socket's origin") {
   const auto birth = GENERATE(Birth::accepted, Birth::acceptedUnix, Birth::dialed,
                               Birth::dialedUnix, Birth::adopted);
   const bool allowHalfOpen = GENERATE(false, true);

@@ -15,12 +15,17 @@
 #include <string>
 #include <vector>
 
+#include "base/poison.h"
 #include "os/platform.h"
 #include "support/catch.h"
 #include "support/net.h"
 #include "support/recorder.h"
 #include "warren/array_buffer_sink.h"
 #include "warren/reactor.h"
+
+#if WARREN_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace warren {
 namespace {
@@ -808,6 +813,17 @@ TEST_CASE("bytes behind urgent data are delivered too") {
   REQUIRE(::send(peer, "def", 3, 0) == 3);
   pair.until("data abcdef");
   ::close(peer);
+}
+#endif
+
+#if WARREN_ASAN
+TEST_CASE("a view that is kept after its handler is poisoned under AddressSanitizer") {
+  Pair<> pair;
+  Bytes kept;
+  REQUIRE(pair.listener.reload({.data = [&](Socket<>, Bytes bytes) { kept = bytes; }}));
+  pair.peer.sendAll("gone soon");
+  runUntil(pair.reactor, [&] { return !kept.empty(); });
+  REQUIRE(__asan_address_is_poisoned(kept.data()) == 1);
 }
 #endif
 
