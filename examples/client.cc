@@ -6,7 +6,8 @@
 #include "options.h"
 
 int main(int argc, char** argv) {
-  Options options(argc, argv, "client HOST PORT [TEXT...]");
+  Options options(argc, argv, "client HOST PORT [TEXT...] [--tls [--ca FILE --server-name NAME]]");
+  const warren::TlsSetting tls = options.clientTls();
   const std::string host = options.word("HOST");
   const int port = options.numberWord("PORT", 1, 65535);
 
@@ -22,6 +23,7 @@ int main(int argc, char** argv) {
       .hostname = host,
       .port = port,
       .socket = {.data = print, .close = keepProblem, .connectError = keepProblem},
+      .tls = tls,
   });
   if (!socket) return options.failed(socket.error().message());
 

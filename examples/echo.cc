@@ -37,7 +37,7 @@ struct Server {
 int main(int argc, char** argv) {
   Options options(argc, argv,
                   "echo [--host H --port P --threads N --reuse-port | --unix PATH] [--backlog N]"
-                  " [--proxy NETWORK]");
+                  " [--proxy NETWORK] [--cert FILE --key FILE [--ca FILE --request-cert]]");
   const std::string path = options.text("--unix", "");
   warren::ListenOptions<Rest> listen{.unix = path, .socket = {.data = echo, .drain = echoRest}};
   if (path.empty()) {
@@ -46,10 +46,10 @@ int main(int argc, char** argv) {
   }
   const int threads = options.number("--threads", 1, 1, WARREN_THREADS && path.empty() ? 1024 : 1);
   listen.reusePort = options.flag("--reuse-port") || threads > 1;
+  listen.tls = options.serverTls();
   listen.backlog = options.number("--backlog", listen.backlog, 1);
-  if (const std::string proxy = options.text("--proxy", ""); !proxy.empty()) {
+  if (const std::string proxy = options.text("--proxy", ""); !proxy.empty())
     listen.proxyProtocol = {.trusted = {proxy}};  // clients come through it, and only through it
-  }
   options.finish();
 
   std::deque<Server> servers(static_cast<size_t>(threads));

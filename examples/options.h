@@ -1,6 +1,8 @@
 // Options: the command line of an example.
 #pragma once
 
+#include <warren/tls.h>
+
 #include <algorithm>
 #include <charconv>
 #include <climits>
@@ -46,6 +48,32 @@ class Options {
     return toNumber(name, word(name), low, high);
   }
   bool empty() const { return words_.empty(); }
+
+  // --cert FILE --key FILE [--ca FILE --request-cert]; nothing of it: plain.
+  warren::TlsSetting serverTls() {
+    const std::string cert = text("--cert", "");
+    const std::string key = text("--key", "");
+    const std::string ca = text("--ca", "");
+    const bool ask = flag("--request-cert");
+    if (cert.empty() && key.empty() && ca.empty() && !ask) return false;
+    if (cert.empty() || key.empty()) wrong("--cert and --key belong together");
+    warren::TlsOptions tls{.key = warren::file(key), .cert = warren::file(cert)};
+    if (!ca.empty()) tls.ca = warren::file(ca);
+    tls.requestCert = ask;
+    return tls;
+  }
+
+  // --tls [--ca FILE --server-name NAME]
+  warren::TlsSetting clientTls() {
+    const bool on = flag("--tls");
+    const std::string ca = text("--ca", "");
+    const std::string name = text("--server-name", "");
+    if (!on && (!ca.empty() || !name.empty())) wrong("--ca and --server-name need --tls");
+    if (!on) return false;
+    warren::TlsOptions tls{.serverName = name};
+    if (!ca.empty()) tls.ca = warren::file(ca);
+    return tls;
+  }
 
   void finish() const {
     if (!empty()) wrong("unexpected " + words_.front());

@@ -33,6 +33,8 @@ struct ConnectOptions {
   size_t highWaterMark = size_t{64} << 10;
   size_t maxQueued = size_t{64} << 20;
   Linger linger{};
+  // Speaks TLS: `true` verifies the host against the system's roots.
+  TlsSetting tls{};
   // Begins with a PROXY protocol header of this version, 1 or 2. Addresses that are not given are
   // the connection's own; `local` makes it a header that does not say for whom.
   std::optional<ProxyHeader> proxyProtocol{};
@@ -47,6 +49,7 @@ struct ConnectRequest {
   std::optional<int> fd;
   SocketRequest socket;
   Duration connectTimeout;
+  TlsSetting tls;
   std::optional<ProxyHeader> proxyProtocol;
 };
 
@@ -59,6 +62,7 @@ ConnectRequest connectRequest(ConnectOptions<Data> options) {
   request.unix = std::move(options.unix);
   request.fd = options.fd;
   request.connectTimeout = options.connectTimeout;
+  request.tls = std::move(options.tls);
   request.proxyProtocol = std::move(options.proxyProtocol);
   return request;
 }

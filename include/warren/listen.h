@@ -9,6 +9,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "warren/proxy_protocol.h"
 #include "warren/result.h"
 #include "warren/socket.h"
+#include "warren/tls.h"
 
 namespace warren {
 
@@ -63,6 +65,8 @@ struct ListenOptions {
   Linger linger{};
   // Every connection begins with a PROXY protocol header; see there.
   std::optional<ProxyProtocol> proxyProtocol{};
+  // Speaks TLS: `.tls = {{.key = warren::file("key.pem"), .cert = warren::file("cert.pem")}}`.
+  TlsSetting tls{};
   // Accepting failed: out of descriptors (reported once; accepting goes on by itself when there are
   // some again), or something worse.
   Callback<const Error&> acceptError{};
@@ -127,6 +131,7 @@ struct ListenRequest {
   bool exclusive = false;
   size_t maxConnections = 0;
   std::optional<ProxyProtocol> proxyProtocol;
+  TlsSetting tls;
   Callback<const Error&> acceptError;
 };
 
@@ -153,6 +158,7 @@ ListenRequest listenRequest(ListenOptions<Data> options) {
   request.exclusive = options.exclusive;
   request.maxConnections = options.maxConnections;
   request.proxyProtocol = std::move(options.proxyProtocol);
+  request.tls = std::move(options.tls);
   request.acceptError = std::move(options.acceptError);
   return request;
 }
@@ -209,6 +215,16 @@ class ListenerHandle {
   //   errors  Usage::outOfRange for the deadline, Usage::closed when it is stopped and has no
   //           sockets left; `done` is not called then
   Result<void> drain(Duration deadline, DrainDone done = {}) const;
+
+  // Puts other TLS options, names included, in the place of the current ones: for handshakes from now
+  // on. Live sockets go on as they are. Bad ones are refused, and the old ones stay.
+  //   errors  as listen's for the option `tls`; Usage::closed; Usage::invalid for a plain listener
+  Result<void> reloadTls(const TlsOptions& options) const;
+  // Clients that ask for `name` get other options than the rest; "*.example.com" covers one label, and
+  // exact names come first. A name that is there is replaced.
+  Result<void> addServerName(std::string_view name, const TlsOptions& options) const;
+  // False when there is no such name.
+  bool removeServerName(std::string_view name) const;
 
   // Sockets accepted and not yet closed.
   size_t connectionCount() const;

@@ -52,6 +52,8 @@ struct Stats {
   uint64_t acceptFailures = 0;
   uint64_t opened = 0;
   uint64_t connectFailures = 0;
+  uint64_t handshakes = 0;  // TLS
+  uint64_t handshakeFailures = 0;
   uint64_t closed = 0;
   uint64_t bytesRead = 0;
   uint64_t bytesWritten = 0;  // taken by the kernel

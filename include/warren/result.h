@@ -17,7 +17,7 @@ enum class Origin : uint8_t {
   usage,     // the caller: code is a `Usage`
   kernel,    // a system call: code is an errno
   resolver,  // a name look-up: code is an EAI_ number of getaddrinfo(3)
-  tls,       // TLS: code is an alert or a verify code
+  tls,       // TLS: code is an alert, a verify code or a reason of BoringSSL: ask for its name()
   handler,   // a handler of the user threw: see Error::exception()
 };
 

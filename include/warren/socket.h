@@ -17,6 +17,8 @@ namespace warren {
 
 class ArrayBufferSink;
 class Cork;
+class TlsFacts;
+struct TlsOptions;
 template <class Data>
 class Listener;
 
@@ -45,6 +47,14 @@ enum class ReadyState : uint8_t {
   ended,      // we send no more, the peer may
   peerEnded,  // the peer sends no more, we may
   closed,     // gone, or never there
+};
+
+// What upgradeTls does with plaintext that came behind the command to begin TLS. An attacker may have
+// put it there.
+enum class Leftover : uint8_t {
+  fail,     // refuses the upgrade
+  feed,     // it is the beginning of TLS: the peer did not wait for the answer
+  discard,  // drops it
 };
 
 // The handle of one socket whatever its `Data`: a small value that owns nothing. Copy it, keep it in a
@@ -116,6 +126,21 @@ class SocketHandle {
   // when its peer goes away is resumed by that: no `drain` will come.
   void pause() const;
   void resume() const;
+
+  // --- TLS -----------------------------------------------------------------------------------------
+
+  // What is known of this socket's TLS: see tls_facts.h. Empty on plain sockets.
+  TlsFacts tls() const;
+
+  // Goes on in TLS, as STARTTLS and the like want it: this is the same socket afterwards, and
+  // `handshake` tells when it is agreed on, or `close` why not. Accepted sockets are the server,
+  // dialed ones the client, who verifies the host it has dialed or `serverName`. `leftover` is what
+  // the `data` handler still had behind the command; it never reaches a handler again. Writes wait
+  // for the handshake.
+  //   errors  Usage::conflict when it speaks TLS already, bytes are queued, or something is left over
+  //           and `policy` is fail; Usage::closed; those of the option `tls`
+  Result<void> upgradeTls(const TlsOptions& options, Bytes leftover = {},
+                          Leftover policy = Leftover::fail) const;
 
   // --- time --------------------------------------------------------------------------------------
 

@@ -15,3 +15,5 @@
 #include "warren/reactor.h"
 #include "warren/result.h"
 #include "warren/socket.h"
+#include "warren/tls.h"
+#include "warren/tls_facts.h"

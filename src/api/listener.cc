@@ -11,6 +11,8 @@ net::Listener* find(const detail::HandleId& id) {
   return id.reactor->findListener({id.index, id.generation});
 }
 
+Error closedError() { return {Usage::closed, Step::options, "the listener is gone"}; }
+
 }  // namespace
 
 int ListenerHandle::port() const {
@@ -41,6 +43,21 @@ void ListenerHandle::ownsPath(bool owns) const {
   if (net::Listener* listener = find(id_)) listener->ownsPath(owns);
 }
 
+Result<void> ListenerHandle::reloadTls(const TlsOptions& options) const {
+  net::Listener* listener = find(id_);
+  return listener != nullptr ? listener->reloadTls(options) : closedError();
+}
+
+Result<void> ListenerHandle::addServerName(std::string_view name, const TlsOptions& options) const {
+  net::Listener* listener = find(id_);
+  return listener != nullptr ? listener->addServerName(name, options) : closedError();
+}
+
+bool ListenerHandle::removeServerName(std::string_view name) const {
+  net::Listener* listener = find(id_);
+  return listener != nullptr && listener->removeServerName(name);
+}
+
 bool ListenerHandle::listening() const {
   net::Listener* listener = find(id_);
   return listener != nullptr && listener->listening();
@@ -54,7 +71,7 @@ std::vector<int> ListenerHandle::descriptors() const {
 Result<void> ListenerHandle::drain(Duration deadline, DrainDone done) const {
   net::Listener* listener = find(id_);
   if (listener == nullptr || listener->cell() == nullptr) {
-    return Error(Usage::closed, Step::options, "the listener is gone");
+    return closedError();
   }
   return id_.reactor->drain(listener, deadline, std::move(done));
 }
@@ -88,7 +105,7 @@ void* ListenerHandle::requireData() const {
 Result<void> ListenerHandle::reloadTable(HandlerTable table) const {
   net::Listener* listener = find(id_);
   if (listener == nullptr || listener->cell() == nullptr) {
-    return Error(Usage::closed, Step::options, "the listener is gone");
+    return closedError();
   }
   return id_.reactor->reload(*listener->cell(), std::move(table));
 }

@@ -1,8 +1,11 @@
 // SocketHandle: finds the slot, and forwards or answers `closed`.
 #include "warren/socket.h"
 
+#include <string>
+
 #include "net/reactor_impl.h"
 #include "warren/array_buffer_sink.h"
+#include "warren/tls.h"
 
 namespace warren {
 
@@ -73,6 +76,17 @@ void SocketHandle::pause() const {
 
 void SocketHandle::resume() const {
   if (net::Connection* socket = find(id_)) socket->resume();
+}
+
+Result<void> SocketHandle::upgradeTls(const TlsOptions& options, Bytes leftover,
+                                      Leftover policy) const {
+  net::Connection* socket = find(id_);
+  if (socket == nullptr) return closedError(Step::handshake);
+  if (policy == Leftover::fail && !leftover.empty()) {
+    return Error(Usage::conflict, Step::handshake,
+                 std::to_string(leftover.size()) + " bytes came behind the command");
+  }
+  return id_.reactor->upgrade(*socket, options, policy == Leftover::feed ? leftover : Bytes());
 }
 
 Result<void> SocketHandle::timeout(Duration after) const {

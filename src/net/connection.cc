@@ -57,18 +57,27 @@ void Connection::constructData() {
 
 // --- connecting ------------------------------------------------------------------------------------
 
-void Connection::opened(os::Fd fd, const Address& peer, bool adopted) {
+void Connection::connected(os::Fd fd, const Address& peer, bool adopted) {
   WARREN_CHECK(state_ == State::connecting || state_ == State::greeting);
   fd_ = fd.release();
   setRemote(peer);
-  state_ = State::open;
   set(adopted ? kWritable | kAdopted : kWritable);
+  cell_->tls != nullptr ? startTls(cell_->tls) : open();
+}
+
+void Connection::open() {
+  state_ = State::open;
   ++reactor().stats().opened;
   call(cell_->table->open);
   if (state_ == State::closed) return;
   if (has(kBounded)) armLinger();  // it was ended while connecting
   if (queued() > 0 || has(kFinOwed)) reactor().flushLater(*this);
   if (has(kDrainOwed)) reactor().ready(*this);
+}
+
+bool Connection::connecting() const {
+  return state_ == State::connecting ||
+         (state_ == State::handshaking && cell_->listener == base::SlotId());
 }
 
 void Connection::setRemote(const Address& peer) {
@@ -116,13 +125,19 @@ void Connection::dialed(Dialed progress) {
   cold_->dialer.reset();
   reactor().timers().cancel(deadline_);
   dropColdIfIdle();
-  opened(std::move(progress.fd), progress.peer, progress.adopted);
+  connected(std::move(progress.fd), progress.peer, progress.adopted);
   if (progress.error && state_ == State::open) writeFailed(progress.error.code());
 }
 
+// What was dialed, or who is at the other end.
+std::string Connection::target() const {
+  const bool dialing = cold_ != nullptr && cold_->dialer != nullptr;
+  return dialing ? cold_->dialer->target() : remoteAddress().text();
+}
+
 void Connection::failed(const Error& error) {
-  WARREN_CHECK(state_ == State::connecting);
-  cold_->dialer.reset();
+  WARREN_CHECK(connecting());
+  if (cold_ != nullptr) cold_->dialer.reset();
   ++reactor().stats().connectFailures;
   reactor().timers().cancel(deadline_);
   reactor().timers().cancel(links_.timeout);
@@ -167,14 +182,15 @@ void Connection::onWorkLeft() {
   if (state_ == State::connecting) return dialed(cold_->dialer->begin());
   readWithinBudget();
   // Reading may have found out how a connection whose write side died has ended; if not, it ends here.
-  if (has(kWriteDead) && (has(kReadDone) || !has(kReadable))) return finish(takeWhy());
+  if (has(kWriteDead) && (has(kReadDone) || !has(kReadable))) {
+    const Error why = takeWhy();
+    return has(kHandshaking) ? handshakeFailed(why) : finish(why);
+  }
   flushAndDrain();
 }
 
 void Connection::onTimeout() {
-  if (state_ == State::connecting) {
-    return failed({Origin::kernel, ETIMEDOUT, Step::timeout, cold_->dialer->target()});
-  }
+  if (connecting()) return failed({Origin::kernel, ETIMEDOUT, Step::timeout, target()});
   WARREN_CHECK(state_ == State::open);
   call(cell_->table->timeout);
   if (state_ != State::open) return;
@@ -184,7 +200,10 @@ void Connection::onTimeout() {
 
 void Connection::onDeadline() {
   if (state_ == State::connecting) {
-    return failed({Origin::kernel, ETIMEDOUT, Step::connect, cold_->dialer->target()});
+    return failed({Origin::kernel, ETIMEDOUT, Step::connect, target()});
+  }
+  if (has(kHandshaking)) {
+    return handshakeFailed({Origin::kernel, ETIMEDOUT, Step::handshake, target()});
   }
   if (state_ == State::greeting) return refuseGreeting("it did not come in time");
   finish({Origin::kernel, ETIMEDOUT, Step::linger});
@@ -196,7 +215,7 @@ Result<void> Connection::setTimeout(Duration after, bool idle) {
   if (Result<void> checked = checkDuration(after, idle ? "idleTimeout" : "timeout"); !checked) {
     return checked;
   }
-  if (state_ != State::connecting && state_ != State::open) {
+  if (!connecting() && state_ != State::open) {
     return Error(Usage::closed, Step::timeout, "the socket is closed");
   }
   Timers& timers = reactor().timers();
@@ -229,7 +248,7 @@ void Connection::setReferenced(bool referenced) {
 }
 
 Result<void> Connection::reload(HandlerTable table) {
-  if (state_ != State::connecting && state_ != State::open) {
+  if (!connecting() && state_ != State::open) {
     return Error(Usage::closed, Step::options, "the socket is closed");
   }
   return reactor().reload(*cell_, std::move(table));
@@ -238,6 +257,7 @@ Result<void> Connection::reload(HandlerTable table) {
 ReadyState Connection::readyState() const {
   switch (state_) {
     case State::connecting:
+    case State::handshaking:
       return ReadyState::connecting;
     case State::open:
       if (has(kFinOwed | kFinSent)) return ReadyState::ended;

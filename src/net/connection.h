@@ -17,6 +17,7 @@
 #include "net/dialer.h"
 #include "net/handler_cell.h"
 #include "net/proxy_protocol.h"
+#include "net/secure.h"
 #include "net/token.h"
 #include "os/fd.h"
 #include "os/poller.h"
@@ -28,8 +29,9 @@ namespace warren::net {
 class ReactorImpl;
 
 enum class State : uint8_t {
-  connecting,  // a dialer works for it
-  greeting,    // accepted; its PROXY header is still to come, and nobody has heard of it
+  connecting,   // a dialer works for it
+  greeting,     // accepted; its PROXY header is still to come, and nobody has heard of it
+  handshaking,  // TLS is being agreed on, and nobody has heard of it
   open,
   lingering,  // the user is done with it; what was accepted is still being delivered
   closed,  // `close` or `connectError` was called, or there was nobody to call; the sweep frees it
@@ -41,6 +43,7 @@ struct Cold {
   std::unique_ptr<Dialer> dialer;         // while connecting
   std::unique_ptr<ProxyParser> greeting;  // until its PROXY header is read
   std::unique_ptr<ProxyHeader> proxied;   // what it said
+  std::unique_ptr<Secure> secure;         // of a TLS socket
   Error why;                              // what broke the write side
   uint64_t lingerBytesLeft = 0;
 };
@@ -68,8 +71,8 @@ class Connection : public base::Slot {
   // Gives up a connection that nobody has heard of.
   void abandon();
 
-  // The descriptor is connected and watched: `open`.
-  void opened(os::Fd fd, const Address& peer, bool adopted);
+  // The descriptor is connected and watched: `open`, or the TLS handshake before it.
+  void connected(os::Fd fd, const Address& peer, bool adopted);
   // Accepted from a proxy: reads its header before `open`. Takes the descriptor in any case.
   Result<void> greet(os::Fd fd, const Address& peer, size_t maxHeader);
   // Starts connecting; what comes of it is told in a later turn.
@@ -109,11 +112,13 @@ class Connection : public base::Slot {
   Result<void> setTimeout(Duration after, bool idle);
   void setReferenced(bool referenced);
   Result<void> reload(HandlerTable table);
+  Result<void> upgrade(SharedTls policy, Bytes leftover);
 
   ReadyState readyState() const;
   uint64_t bytesRead() const { return bytesRead_; }
   uint64_t bytesWritten() const { return bytesWritten_; }
-  uint64_t unsentBytes() const { return has(kSwept) ? unsent_ : queued(); }
+  uint64_t unsentBytes() const { return has(kSwept) ? unsent_ : unsent(); }
+  Secure* secure() const;  // null on plain sockets
   const ProxyHeader* proxyHeader() const {
     return cold_ != nullptr ? cold_->proxied.get() : nullptr;
   }
@@ -149,9 +154,10 @@ class Connection : public base::Slot {
     kOnReadyList = 1 << 17,
     kOnFlushList = 1 << 18,
     kRetired = 1 << 19,
-    kCounted = 1 << 20,     // among HandlerCell::openSockets
-    kSwept = 1 << 21,       // nothing but facts is left in the slot
-    kLocalAsked = 1 << 22,  // the local address is one of those facts
+    kCounted = 1 << 20,      // among HandlerCell::openSockets
+    kSwept = 1 << 21,        // nothing but facts is left in the slot
+    kLocalAsked = 1 << 22,   // the local address is one of those facts
+    kHandshaking = 1 << 23,  // TLS is not agreed on yet, in whichever state
   };
 
   bool has(uint32_t flags) const { return (flags_ & flags) != 0; }
@@ -162,7 +168,12 @@ class Connection : public base::Slot {
   template <class... Args>
   void call(const Callback<SocketHandle, Args...>& handler, std::type_identity_t<Args>... args);
 
+  // Nobody has heard of it, but its user has a handle: it was dialed.
+  bool connecting() const;
+  std::string target() const;
+
   // connecting: connection.cc
+  void open();
   void broken();
   void dialed(Dialed progress);
   void failed(const Error& error);
@@ -172,6 +183,23 @@ class Connection : public base::Slot {
   void readGreeting();
   void greeted();
   void refuseGreeting(std::string_view problem);
+
+  // TLS: connection_tls.cc
+  void startTls(SharedTls policy);
+  Result<void> makeSession(SharedTls policy);
+  void decrypt(Bytes input);
+  void decryptKept();
+  void keep(Bytes input);
+  void handshaken();
+  void handshakeFailed(const Error& error);
+  void streamCut();
+  bool writable() const;
+  size_t sendAll(const base::RingBuffer& bytes);
+  bool passOn(size_t plain);
+  bool flushWire();
+  void flushSealed();
+  size_t seal(std::span<const Bytes> segments);
+  size_t sealSome(Bytes bytes);
 
   // reading: connection_read.cc
   bool mayRead() const;
@@ -185,7 +213,8 @@ class Connection : public base::Slot {
   // writing: connection_write.cc
   bool acceptsWrites() const;
   bool mayTransmit() const;
-  size_t queued() const { return cold_ != nullptr ? cold_->outbox.size() : 0; }
+  size_t queued() const;
+  size_t unsent() const;
   Error takeWhy() { return cold_ != nullptr ? std::exchange(cold_->why, {}) : Error(); }
   size_t transmit(std::span<const Bytes> extra, size_t extraSize);
   size_t sent(os::sys::Answer answer, size_t size);
@@ -250,6 +279,26 @@ class Connection : public base::Slot {
   uint64_t bytesWritten_ = 0;
   std::array<uint8_t, 16> remoteIp_{};
 };
+
+inline Secure* Connection::secure() const {
+#if WARREN_TLS
+  return cold_ != nullptr ? cold_->secure.get() : nullptr;
+#else
+  return nullptr;
+#endif
+}
+
+inline size_t Connection::queued() const {
+  if (cold_ == nullptr) return 0;
+  const Secure* tls = secure();
+  return cold_->outbox.size() + (tls != nullptr ? tls->wire.size() : 0);
+}
+
+inline size_t Connection::unsent() const {
+  if (cold_ == nullptr) return 0;
+  const Secure* tls = secure();
+  return cold_->outbox.size() + (tls != nullptr ? tls->sealed : 0);
+}
 
 static_assert(std::is_trivially_destructible_v<Connection>, "closed slots keep their last facts");
 static_assert(sizeof(Connection) <= 88, "an idle plain socket costs at most 96 bytes, all counted");

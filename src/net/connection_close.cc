@@ -11,11 +11,10 @@ namespace warren::net {
 // --- verbs -----------------------------------------------------------------------------------------
 
 void Connection::close() {
-  if (state_ == State::connecting) {
-    return failed({Origin::kernel, ECANCELED, Step::connect, cold_->dialer->target()});
-  }
-  if (state_ == State::greeting) return finish({});
+  if (connecting()) return failed({Origin::kernel, ECANCELED, Step::connect, target()});
+  if (state_ == State::greeting || state_ == State::handshaking) return finish({});
   if (state_ != State::open) return;
+  if (has(kHandshaking)) return finish({});
   clear(kCorked | kDrainOwed | kPaused);
   set(kMuted | kBounded | (has(kFinSent) ? 0u : kFinOwed));
   if (queued() > 0 && mayTransmit()) transmit({}, 0);
@@ -31,18 +30,19 @@ void Connection::close() {
 // kernel has still to deliver. Nothing was written, or the peer has ended: nothing to lose.
 bool Connection::mustLinger() const {
   if (has(kWriteDead)) return false;
-  return queued() > 0 || (bytesWritten_ > 0 && !has(kReadDone));
+  const bool written = bytesWritten_ > 0 || secure() != nullptr;  // a close_notify at least
+  return queued() > 0 || (written && !has(kReadDone));
 }
 
 void Connection::terminate() {
-  if (state_ == State::connecting) return close();
+  if (connecting()) return close();
   if (state_ != State::open) return;
   set(kReset);
   finish({});
 }
 
 void Connection::cut() {
-  if (state_ == State::connecting || state_ == State::open) return terminate();
+  if (connecting() || state_ == State::open) return terminate();
   set(kReset);
   finish({});
 }
@@ -91,7 +91,7 @@ void Connection::closeIfDone() {
 // whole or visibly broken.
 void Connection::finish(const Error& error) {
   if (state_ == State::closed) return;
-  if (state_ == State::connecting) return failed(error);
+  if (connecting()) return failed(error);
   if (queued() > 0) set(kReset);
   reactor().timers().cancel(deadline_);
   if (state_ == State::open) {
@@ -124,7 +124,7 @@ bool Connection::release() {
   if (state_ != State::closed) return false;
   const Address local = has(kLocalAsked) ? localAddress() : Address();
   closeDescriptor();
-  const uint64_t unsent = queued();
+  const uint64_t unsent = this->unsent();
   dropCold();
   reactor().timers().cancel(links_.timeout);
   WARREN_CHECK(deadline_ == kNone);
@@ -188,7 +188,7 @@ void Connection::dropCold() {
 void Connection::dropColdIfIdle() {
   if (cold_ == nullptr || !cold_->outbox.empty()) return;
   if (cold_->dialer == nullptr && cold_->greeting == nullptr && cold_->proxied == nullptr &&
-      !cold_->why && deadline_ == kNone) {
+      cold_->secure == nullptr && !cold_->why && deadline_ == kNone) {
     dropCold();
   }
 }

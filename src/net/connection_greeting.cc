@@ -51,7 +51,7 @@ void Connection::greeted() {
   cold_->greeting.reset();
   reactor().timers().cancel(deadline_);
   if (!cold_->proxied->local) peer = cold_->proxied->source;
-  opened(os::Fd(std::exchange(fd_, -1)), peer, false);
+  connected(os::Fd(std::exchange(fd_, -1)), peer, false);
   if (mayRead()) reactor().ready(*this);
 }
 

@@ -11,7 +11,7 @@ using os::sys::Answer;
 
 bool Connection::mayRead() const {
   return (flags_ & (kReadable | kPaused | kReadDone)) == kReadable &&
-         (state_ == State::open || state_ == State::lingering);
+         (state_ == State::open || state_ == State::lingering || state_ == State::handshaking);
 }
 
 // Reads until the kernel has no more, or the socket has had its share of the turn.
@@ -19,6 +19,10 @@ void Connection::readWithinBudget() {
   const std::span<std::byte> buffer = reactor().receiveBuffer();
   size_t budget = reactor().options().readBudget;
   while (mayRead()) {
+    if (secure() != nullptr) {
+      decryptKept();
+      if (!mayRead()) break;
+    }
     base::unpoison(buffer);
     const Answer count = os::sys::recv(fd_, buffer);
     ++reactor().stats().reads;
@@ -28,7 +32,7 @@ void Connection::readWithinBudget() {
     // there already gives no second edge, one still to come is an edge of its own. Unix sockets also
     // stop behind a message that brought descriptors.
     if (size < buffer.size() && !has(kEnded) && family_ != Family::unix) clear(kReadable);
-    received(buffer.first(size));
+    secure() != nullptr ? decrypt(buffer.first(size)) : received(buffer.first(size));
     if (size >= budget) break;
     budget -= size;
   }
@@ -43,10 +47,12 @@ bool Connection::saidGoodbye() const {
 void Connection::readStopped(Answer answer) {
   clear(kReadable);
   if (os::sys::blocked(answer)) return;
-  if (answer == 0) return onPeerEnd();
+  if (answer == 0) return secure() != nullptr ? streamCut() : onPeerEnd();
   set(kReadDone);
   const Error why = takeWhy();
-  finish(why ? why : Error(Origin::kernel, static_cast<int>(-answer), Step::read));
+  const Error error =
+      why ? why : Error(Origin::kernel, static_cast<int>(-answer), Step::read, target());
+  has(kHandshaking) ? handshakeFailed(error) : finish(error);
 }
 
 void Connection::received(Bytes bytes) {
@@ -97,7 +103,7 @@ void Connection::onPeerEnd() {
 }
 
 void Connection::pause() {
-  if (state_ == State::connecting || state_ == State::open) set(kPaused);
+  if (connecting() || state_ == State::open) set(kPaused);
 }
 
 void Connection::resume() {

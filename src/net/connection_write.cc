@@ -26,13 +26,12 @@ size_t totalSize(std::span<const Bytes> segments) {
 }  // namespace
 
 bool Connection::acceptsWrites() const {
-  return (state_ == State::open || state_ == State::connecting) &&
-         !has(kFinOwed | kFinSent | kWriteDead);
+  return (state_ == State::open || connecting()) && !has(kFinOwed | kFinSent | kWriteDead);
 }
 
 bool Connection::mayTransmit() const {
   return (flags_ & (kWritable | kWriteDead | kCorked)) == kWritable &&
-         (state_ == State::open || state_ == State::lingering);
+         (state_ == State::open || state_ == State::lingering || state_ == State::handshaking);
 }
 
 // --- verbs -----------------------------------------------------------------------------------------
@@ -56,7 +55,7 @@ std::ptrdiff_t Connection::write(std::span<const Bytes> segments) {
     }
     return taken(total, total);
   }
-  const bool willing = state_ == State::open && has(kWritable);
+  const bool willing = state_ == State::open && has(kWritable) && !has(kHandshaking);
   return taken(willing ? transmit(segments, total) : 0, total);
 }
 
@@ -88,7 +87,7 @@ bool Connection::send(Bytes bytes) {
 // Takes all of `bytes` or finishes the socket: false then.
 bool Connection::queue(Bytes bytes) {
   size_t sent = 0;
-  if (queued() + bytes.size() >= kGatherLimit && mayTransmit()) {
+  if (queued() + bytes.size() >= kGatherLimit && mayTransmit() && !has(kHandshaking)) {
     sent = transmit(std::span<const Bytes>(&bytes, 1), bytes.size());
     if (has(kWriteDead)) return false;
     bytesWritten_ += sent;
@@ -115,7 +114,7 @@ std::ptrdiff_t Connection::end(Bytes bytes) {
 
 void Connection::shutdown(Side side) {
   if (side != Side::read && acceptsWrites()) finishOutput(kFinOwed);
-  if (side != Side::write && (state_ == State::open || state_ == State::connecting)) {
+  if (side != Side::write && (state_ == State::open || connecting())) {
     set(kMuted);
     resume();
   }
@@ -143,6 +142,7 @@ void Connection::uncork() {
 // Gives the outbox and then `extra` to the kernel in one system call, and returns how many bytes of
 // `extra` went.
 size_t Connection::transmit(std::span<const Bytes> extra, size_t extraSize) {
+  if (secure() != nullptr) return seal(extra);
   std::array<Bytes, os::sys::kMaxSegments> segments;
   size_t count = 0;
   const size_t before = queued();
@@ -197,7 +197,7 @@ bool Connection::enqueue(Bytes bytes) {
 }
 
 void Connection::flushQueued() {
-  if (state_ != State::open && state_ != State::lingering) return;
+  if (state_ == State::closed || state_ == State::connecting) return;
   flushOutput();
   // Not from here: a user who fills the socket from `drain` would never let the reactor go on.
   if (drainDue()) reactor().ready(*this);
@@ -205,17 +205,18 @@ void Connection::flushQueued() {
 
 // Sends what is queued and, behind it, the FIN that is owed.
 void Connection::flushOutput() {
+  if (secure() != nullptr) return flushSealed();
   if (queued() > 0 && mayTransmit()) transmit({}, 0);
   if (has(kFinOwed) && queued() == 0 && !has(kWriteDead)) sendFin();
 }
 
 bool Connection::drainDue() const {
-  return (flags_ & (kDrainOwed | kWritable)) == (kDrainOwed | kWritable) && queued() == 0 &&
-         state_ == State::open;
+  return (flags_ & (kDrainOwed | kWritable | kHandshaking)) == (kDrainOwed | kWritable) &&
+         queued() == 0 && state_ == State::open;
 }
 
 void Connection::flushAndDrain() {
-  if (state_ != State::open && state_ != State::lingering) return;
+  if (state_ == State::closed || state_ == State::connecting) return;
   flushOutput();
   if (!drainDue()) return;
   clear(kDrainOwed);
@@ -227,7 +228,7 @@ void Connection::flushAndDrain() {
 void Connection::finishOutput(uint32_t flags) {
   set(flags);
   clear(kDrainOwed | kCorked);
-  if (has(kBounded) && state_ != State::connecting) armLinger();
+  if (has(kBounded) && !connecting() && !has(kHandshaking)) armLinger();
   reactor().flushLater(*this);
 }
 

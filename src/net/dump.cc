@@ -17,6 +17,8 @@ std::string_view stateName(State state) {
   switch (state) {
     case State::connecting:
       return "connecting";
+    case State::handshaking:
+      return "handshaking";
     case State::greeting:
       return "greeting";
     case State::open:

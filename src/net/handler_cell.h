@@ -4,8 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "base/slab.h"
+#include "net/secure.h"
 #include "net/token.h"
 #include "warren/handlers.h"
 #include "warren/listen.h"
@@ -32,6 +34,8 @@ class HandlerCell {
   const detail::DataType& dataType;
   std::shared_ptr<void> data;
   const detail::SocketPolicy policy;
+  SharedTls tls;                // of sockets from now on
+  std::string host;             // what was dialed
   const base::SlotId listener;  // names nothing for dialed sockets
   const uint32_t dataOffset;    // of Data in the slot
   const size_t slotSize;

@@ -329,7 +329,7 @@ void Listener::admit(os::Fd fd, const Address& peer) {
   }
   ++stats_.accepted;
   ++reactor_.stats().accepted;
-  if (!proxies_) return (*socket)->opened(std::move(fd), peer, false);
+  if (!proxies_) return (*socket)->connected(std::move(fd), peer, false);
   Result<void> greeting = (*socket)->greet(std::move(fd), peer, proxies_->maxHeader);
   if (!greeting) report(greeting.error());
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/slab.h"
@@ -61,6 +62,9 @@ class Listener : public base::Slot {
   void abandon(bool forked);
   void leaveCell();
   void ownsPath(bool owns);
+  Result<void> reloadTls(const TlsOptions& options);
+  Result<void> addServerName(std::string_view name, const TlsOptions& options);
+  bool removeServerName(std::string_view name);
   // Lets go of all facts.
   void forget();
   void setReferenced(bool referenced);

@@ -401,6 +401,9 @@ Result<void> ReactorImpl::onSignal(int signal, Callback<> function) {
 
 Result<Listener*> ReactorImpl::listen(detail::ListenRequest request) {
   if (Result<void> checked = checkOptions(request); !checked) return checked.error();
+  Result<SharedTls> tls = listenerTls(request.tls);
+  if (!tls) return tls.error();
+  if (Result<void> prepared = prepareTls(tls->get()); !prepared) return prepared.error();
   Result<Binding> binding = bindEndpoints(request);
   if (!binding) return binding.error();
   base::Slot* slot = slab_.take(sizeof(Listener), alignof(Listener));
@@ -410,6 +413,7 @@ Result<Listener*> ReactorImpl::listen(detail::ListenRequest request) {
   }
   const base::SlotId id = slot->id();
   HandlerCell* cell = makeCell(std::move(request.socket), id);
+  cell->tls = std::move(*tls);
   auto* listener =
       ::new (static_cast<void*>(slot)) Listener(id, *this, *cell, std::move(*binding), request);
   addReference();
@@ -425,12 +429,32 @@ Result<Connection*> ReactorImpl::connect(detail::ConnectRequest request) {
   if (std::any_of(drains_.begin(), drains_.end(), [](auto& drain) { return drain->overdue(); })) {
     return Error(Usage::closed, Step::options, "the reactor has drained");
   }
+  Result<SharedTls> tls = dialedTls(request.tls, request.hostname);
+  if (!tls) return tls.error();
+  if (Result<void> prepared = prepareTls(tls->get()); !prepared) return prepared.error();
   HandlerCell* cell = makeCell(std::move(request.socket), {});
+  cell->tls = std::move(*tls);
+  cell->host = request.hostname;
   Result<Connection*> socket = makeConnection(*cell);
   releaseCell(*cell);  // from here on it is the socket's
   if (!socket) return socket.error();
   if (Result<void> dialing = (*socket)->dial(std::move(request)); !dialing) return dialing.error();
   return *socket;
+}
+
+Result<void> ReactorImpl::upgrade(Connection& socket, const TlsOptions& options, Bytes leftover) {
+  const bool accepted = socket.cell().listener != base::SlotId();
+  Result<SharedTls> tls = accepted ? listenerTls(options) : dialedTls(options, socket.cell().host);
+  if (!tls) return tls.error();
+  if (Result<void> prepared = prepareTls(tls->get()); !prepared) return prepared;
+  return socket.upgrade(std::move(*tls), leftover);
+}
+
+Result<void> ReactorImpl::prepareTls(const TlsPolicy* policy) {
+  if (policy == nullptr || plainBuffer_ != nullptr) return {};
+  plainBuffer_.reset(static_cast<std::byte*>(std::aligned_alloc(kPage, kReceiveBuffer)));
+  if (plainBuffer_ == nullptr) return outOfMemory(Step::start, "plaintext buffer");
+  return {};
 }
 
 HandlerCell* ReactorImpl::makeCell(detail::SocketRequest request, base::SlotId listener) {
@@ -538,6 +562,7 @@ void ReactorImpl::giveCold(Cold* cold) {
   owned->dialer.reset();
   owned->greeting.reset();
   owned->proxied.reset();
+  owned->secure.reset();
   owned->why = {};
   owned->lingerBytesLeft = 0;
   spareCold_.push_back(std::move(owned));

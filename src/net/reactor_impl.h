@@ -67,6 +67,8 @@ class ReactorImpl {
   void releaseCell(HandlerCell& cell);
   // Puts another table in; the old one dies at the sweep.
   Result<void> reload(HandlerCell& cell, HandlerTable table);
+  // STARTTLS; `leftover` is the beginning of it.
+  Result<void> upgrade(Connection& socket, const TlsOptions& options, Bytes leftover);
 
   // Runs a function of the user's: the one place where warren calls it. `socket` gets what it throws.
   template <class Function>
@@ -95,6 +97,10 @@ class ReactorImpl {
   std::string dump() const;
   const ReactorOptions& options() const { return options_; }
   std::span<std::byte> receiveBuffer() const { return {receiveBuffer_.get(), kReceiveBuffer}; }
+  // For TLS: where plaintext is put, and what sessions put out before it is passed on.
+  std::span<std::byte> plainBuffer() const { return {plainBuffer_.get(), kReceiveBuffer}; }
+  base::RingBuffer& sealed() { return sealed_; }
+  Result<void> prepareTls(const TlsPolicy* policy);
 
  private:
   // A page-aligned block; 16 bytes off costs a third of bulk throughput on some processors.
@@ -141,6 +147,8 @@ class ReactorImpl {
   os::SignalWatch signals_;
   std::array<Callback<>, 64> signalHandlers_;
   Block receiveBuffer_;
+  Block plainBuffer_;  // once there is TLS
+  base::RingBuffer sealed_;
   Stats stats_;
 
   size_t sockets_ = 0;

@@ -9,6 +9,7 @@
 #include <span>
 
 #include "base/check.h"
+#include "base/tls_names.h"
 #include "os/platform.h"
 
 namespace warren {
@@ -205,7 +206,7 @@ std::string Error::name() const {
     case Origin::resolver:
       return nameIn(kResolverNames, code_, "EAI_");
     case Origin::tls:
-      return "TLS_" + std::to_string(code_);
+      return base::tlsName(code_);
     case Origin::handler:
       return "exception";
   }

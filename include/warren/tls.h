@@ -1,0 +1,128 @@
+// TLS: what to show, whom to trust, and what the handshake has found out.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "warren/bytes.h"
+#include "warren/callback.h"
+#include "warren/duration.h"
+
+namespace warren {
+
+// PEM text, or the file that has it.
+struct Pem {
+  Pem(const char* pem) : text(pem != nullptr ? pem : "") {}
+  Pem(std::string pem, bool isPath = false) : text(std::move(pem)), inFile(isPath) {}
+
+  std::string text;  // or the path
+  bool inFile = false;
+};
+
+// The content of a file, read when the options are used: `.key = warren::file("key.pem")`.
+inline Pem file(std::string path) { return {std::move(path), true}; }
+
+// One or several PEM texts or files; each may hold several blocks.
+class PemList {
+ public:
+  PemList() = default;
+  PemList(Pem one) : given_(true) { pems_.push_back(std::move(one)); }
+  PemList(const char* text) : PemList(Pem(text)) {}
+  PemList(std::string text) : PemList(Pem(std::move(text))) {}
+  PemList(Bytes text) : PemList(std::string(asText(text))) {}
+  PemList(std::initializer_list<Pem> several) : pems_(several), given_(true) {}
+  PemList(std::vector<Pem> several) : pems_(std::move(several)), given_(true) {}
+
+  // Whether it was said at all: a list that turned out empty is refused, not taken for the default.
+  bool given() const { return given_; }
+  bool empty() const { return pems_.empty(); }
+  auto begin() const { return pems_.begin(); }
+  auto end() const { return pems_.end(); }
+
+ private:
+  std::vector<Pem> pems_;
+  bool given_ = false;
+};
+
+enum class TlsVersion : uint16_t { unknown = 0, tls12 = 0x0303, tls13 = 0x0304 };
+
+// The options of both ends; what is for one end only says so.
+struct TlsOptions {
+  // Private keys and certificate chains, in any order: they are matched by their public keys. Several
+  // pairs must be of different types (RSA, P-256, Ed25519); the peer gets the first one it can verify.
+  // A listener needs a pair; a client shows one when asked.
+  PemList key{};
+  PemList cert{};
+  std::string passphrase{};
+  // Whom to trust, in place of the system's roots, and what was revoked.
+  PemList ca{};
+  PemList crl{};
+  // Client: the name asked for and verified, in place of the host that is dialed.
+  std::string serverName{};
+  // Application protocols, the best first: {"h2", "http/1.1"}.
+  std::vector<std::string> alpn{};
+  // Server: ask for a certificate of the client.
+  bool requestCert = false;
+  // Refuse a peer whose certificate does not verify. Servers verify only if they ask.
+  bool rejectUnauthorized = true;
+  TlsVersion minVersion = TlsVersion::tls12;
+  TlsVersion maxVersion = TlsVersion::tls13;
+  // TLS 1.2 ciphers in OpenSSL's notation (those of TLS 1.3 are fixed), and key exchange groups, the
+  // best first: {"X25519", "P-256"}.
+  std::string ciphers{};
+  std::vector<std::string> curves{};
+  // Server: resumption by tickets, and the keys that seal them, 48 bytes each (16 name, 16 HMAC, 16
+  // AES): the first one seals, all of them open. Without keys BoringSSL makes and rotates its own. A
+  // listener with several names uses those of its fallback.
+  bool sessionTickets = true;
+  std::vector<std::string> ticketKeys{};
+  // From the TCP connection to the end of the handshake; zero: no limit.
+  Duration handshakeTimeout = std::chrono::seconds(10);
+  // Gets lines in the form of SSLKEYLOGFILE, on the thread of the connection. Must not throw. Whoever
+  // has them reads the traffic.
+  Callback<std::string_view> keylog{};
+  size_t maxSendFragment = 16384;                  // 512..16384
+  size_t maxCertificateChain = size_t{100} << 10;  // bytes taken from the peer
+  std::string ocspResponse{};                      // server: DER, stapled
+  bool tolerateTruncation = false;  // a FIN without close_notify is an end like any other
+  bool cacheSessions = false;       // client: resume the last session with the same host
+  std::string session{};            // client: resume this one, see TlsFacts::session
+};
+
+// The option `tls`: nothing, `true` for a client with the defaults, or options.
+class TlsSetting {
+ public:
+  TlsSetting() = default;
+  TlsSetting(bool on) {
+    if (on) options_.emplace();
+  }
+  TlsSetting(TlsOptions options) : options_(std::move(options)) {}
+
+  explicit operator bool() const { return options_.has_value(); }
+  const TlsOptions& operator*() const { return *options_; }
+  const TlsOptions* operator->() const { return &*options_; }
+
+ private:
+  std::optional<TlsOptions> options_;
+};
+
+// A certificate in words.
+struct Certificate {
+  std::string subject{};  // RFC 2253: "CN=example.com,O=..."
+  std::string issuer{};
+  std::string serial{};              // hexadecimal
+  std::vector<std::string> names{};  // subject alternative names: "DNS:example.com", "IP:127.0.0.1"
+  int64_t notBefore = 0;             // seconds since 1970
+  int64_t notAfter = 0;
+  std::string fingerprint{};  // SHA-256 of the DER, hexadecimal
+  std::string der{};
+};
+
+}  // namespace warren

@@ -1,0 +1,58 @@
+// What a TLS socket knows of its session.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "warren/result.h"
+#include "warren/socket.h"
+#include "warren/tls.h"
+
+namespace warren {
+
+// A view of a socket's TLS: `socket.tls()`. On plain sockets, and once the socket is closed, it is
+// false and its facts are empty. Facts of the handshake are empty before it is done.
+class TlsFacts {
+ public:
+  TlsFacts() = default;
+
+  explicit operator bool() const;
+
+  // The peer's certificate verifies; and if it does not, why, also where nobody insists on it.
+  bool authorized() const;
+  Error authorizationError() const;
+  // The protocol agreed on, "" without one; the name the client asked for.
+  std::string alpnProtocol() const;
+  std::string serverName() const;
+  TlsVersion version() const;
+  std::string cipher() const;
+  std::string keyExchange() const;  // "X25519"
+  bool resumed() const;
+
+  // The peer's chain, its own certificate first, and ours.
+  std::vector<Certificate> peerCertificates() const;
+  std::optional<Certificate> certificate() const;
+
+  // What a client resumes with later; empty until there is one, with TLS 1.3 after the first data.
+  std::string session() const;
+  // RFC 5705.
+  //   errors  Usage::closed before the handshake, Origin::tls
+  Result<std::string> exportKeyingMaterial(size_t size, std::string_view label,
+                                           std::string_view context = {}) const;
+  // The finished messages of either end: TLS 1.2 only, empty otherwise. 1.3 has the exporter.
+  std::string finished() const;
+  std::string peerFinished() const;
+  // The longest record from now on, 512..16384. False for other sizes.
+  bool setMaxSendFragment(size_t bytes) const;
+
+ private:
+  friend class SocketHandle;
+  explicit TlsFacts(detail::HandleId id) : id_(id) {}
+
+  detail::HandleId id_;
+};
+
+}  // namespace warren

@@ -1,0 +1,272 @@
+// Connection: TLS between the kernel and the handlers.
+#include "warren/config.h"
+#if WARREN_TLS
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "base/check.h"
+#include "base/poison.h"
+#include "base/tls_names.h"
+#include "net/connection_call.h"
+
+namespace warren::net {
+
+namespace {
+
+// Four full records: enough for one system call to be cheap, and little to keep when it is refused.
+constexpr size_t kSealAtOnce = size_t{64} << 10;
+
+}  // namespace
+
+// --- the handshake -----------------------------------------------------------------------------------
+
+// With a `handshake` handler the socket is open from here on, and writes wait; without one nobody
+// hears of it before it is agreed on.
+void Connection::startTls(SharedTls policy) {
+  state_ = State::handshaking;
+  set(kHandshaking);
+  if (Result<void> made = makeSession(std::move(policy)); !made) {
+    return handshakeFailed(made.error());
+  }
+  if (cell_->table->handshake) open();
+  if (!has(kHandshaking)) return;
+  decrypt({});  // a client speaks first
+  if (mayRead()) reactor().ready(*this);
+}
+
+Result<void> Connection::makeSession(SharedTls policy) {
+  Cold* cold = this->cold();
+  if (cold == nullptr) return Error(Origin::kernel, ENOMEM, Step::handshake, target());
+  base::RingBuffer& output = reactor().sealed();
+  Result<std::unique_ptr<tls::Session>> session =
+      policy->server != nullptr ? tls::Session::server(policy->server, output)
+                                : tls::Session::client(policy->client, policy->host, output);
+  if (!session) return session.error();
+  if (!policy->session.empty() && !(*session)->setSession(policy->session)) {
+    return Error(Usage::invalid, Step::handshake, "tls.session is none");
+  }
+  cold->secure = std::make_unique<Secure>();
+  cold->secure->session = std::move(*session);
+  cold->secure->policy = std::move(policy);
+  const Duration limit = cold->secure->policy->handshakeTimeout;
+  if (limit.zero()) return {};
+  TimerSlot* timer = reactor().timers().start(TimerKind::socketDeadline, index, limit.count());
+  if (timer == nullptr) return Error(Origin::kernel, ENOMEM, Step::handshake, target());
+  deadline_ = timer->index;
+  return {};
+}
+
+// STARTTLS: the same socket goes on, and `handshake` tells when. Sessions of such sockets fail with
+// `close`, since they were open before.
+Result<void> Connection::upgrade(SharedTls policy, Bytes leftover) {
+  if (state_ != State::open || has(kFinOwed | kFinSent | kWriteDead | kReadDone)) {
+    return Error(Usage::closed, Step::handshake, "the socket is closed or ended");
+  }
+  if (secure() != nullptr) return Error(Usage::conflict, Step::handshake, "it speaks TLS already");
+  flushOutput();
+  if (queued() > 0) return Error(Usage::conflict, Step::handshake, "bytes are queued");
+  if (Result<void> made = makeSession(std::move(policy)); !made) return made;
+  set(kHandshaking);
+  clear(kDrainOwed);
+  keep(leftover);
+  reactor().ready(*this);
+  return {};
+}
+
+void Connection::handshaken() {
+  clear(kHandshaking);
+  reactor().timers().cancel(deadline_);
+  ++reactor().stats().handshakes;
+  if (state_ == State::handshaking) return open();
+  call(cell_->table->handshake, true, secure()->session->authorizationError());
+  if (state_ == State::closed) return;
+  if (has(kBounded)) armLinger();  // it was ended meanwhile
+  reactor().flushLater(*this);
+  if (has(kDrainOwed)) reactor().ready(*this);
+}
+
+// Never silent: `handshake` hears of it, or `connectError`, or, for an accepted socket that nobody has
+// heard of, `error` alone.
+void Connection::handshakeFailed(const Error& error) {
+  clear(kHandshaking);
+  reactor().timers().cancel(deadline_);
+  ++reactor().stats().handshakeFailures;
+  if (connecting()) return failed(error);
+  if (state_ == State::open) {
+    const bool heard = static_cast<bool>(cell_->table->handshake);
+    call(cell_->table->handshake, false, error);
+    return finish(heard ? Error() : error);
+  }
+  finish({});
+  call(cell_->table->error, error);
+}
+
+// --- reading -----------------------------------------------------------------------------------------
+
+// Opens the records that have come. A handler may pause or close in the middle of it.
+void Connection::decrypt(Bytes input) {
+  const std::span<std::byte> plain = reactor().plainBuffer();
+  while (state_ != State::closed) {
+    if (has(kPaused | kReadDone) && !has(kHandshaking)) return keep(input);
+    base::unpoison(plain);
+    tls::Session& session = *secure()->session;
+    const tls::Session::Received got = session.receive(input, plain);
+    passOn(0);
+    switch (got.state) {
+      case tls::Session::State::more:
+        return;
+      case tls::Session::State::plaintext:
+        received(plain.first(got.plain));
+        break;
+      case tls::Session::State::ready:
+        handshaken();
+        break;
+      case tls::Session::State::ended:
+        return onPeerEnd();
+      case tls::Session::State::failed:
+        set(kReadDone);
+        return has(kHandshaking) ? handshakeFailed(session.error()) : finish(session.error());
+    }
+  }
+}
+
+// What was not opened waits for `resume`, which finds the socket readable.
+void Connection::keep(Bytes input) {
+  if (has(kReadDone)) return;  // behind close_notify is nothing of ours
+  set(kReadable);
+  secure()->interrupted = true;
+  if (input.empty() || secure()->inbox.append(input)) return;
+  finish({Origin::kernel, ENOMEM, Step::read, "inbox"});
+}
+
+void Connection::decryptKept() {
+  if (!mayRead()) return;
+  // The session may have more to tell, even an end, without any input.
+  if (!std::exchange(secure()->interrupted, false) && !has(kHandshaking)) return;
+  const base::RingBuffer kept = std::move(secure()->inbox);
+  if (kept.empty()) return decrypt({});
+  for (const Bytes& part : kept.readable()) {
+    if (state_ == State::closed) return;
+    decrypt(part);
+  }
+}
+
+// The peer's FIN without its close_notify: whoever is between may have cut the stream.
+void Connection::streamCut() {
+  if (has(kHandshaking)) {
+    return handshakeFailed({Origin::kernel, ECONNRESET, Step::handshake, target()});
+  }
+  if (secure()->policy->tolerateTruncation) return onPeerEnd();
+  set(kReadDone);
+  finish({Origin::tls, base::kTlsTruncated, Step::read, "the peer ended without close_notify"});
+}
+
+// --- writing -----------------------------------------------------------------------------------------
+
+// Sends what the session has put out, `plain` bytes of the user's in it; the connection keeps what the
+// kernel refuses. True when nothing is kept.
+bool Connection::passOn(size_t plain) {
+  base::RingBuffer& output = reactor().sealed();
+  Secure& tls = *secure();
+  if (!output.empty() && tls.wire.empty() && writable()) output.consume(sendAll(output));
+  if (output.empty()) return tls.wire.empty();
+  tls.sealed += plain;
+  for (const Bytes& part : output.readable()) {
+    if (tls.wire.append(part)) continue;
+    output.clear();
+    set(kReset);
+    finish({Origin::kernel, ENOMEM, Step::write, "outbox"});
+    return false;
+  }
+  output.clear();
+  return false;
+}
+
+bool Connection::writable() const { return (flags_ & (kWritable | kWriteDead)) == kWritable; }
+
+// One system call for all of `bytes`; how many went.
+size_t Connection::sendAll(const base::RingBuffer& bytes) {
+  const std::array<Bytes, 2> parts = bytes.readable();
+  return sent(parts[1].empty() ? os::sys::send(fd_, parts[0]) : os::sys::sendSegments(fd_, parts),
+              bytes.size());
+}
+
+bool Connection::flushWire() {
+  Secure& tls = *secure();
+  if (tls.wire.empty()) return true;
+  if (writable()) tls.wire.consume(sendAll(tls.wire));
+  if (!tls.wire.empty()) return false;
+  tls.wire.release();
+  tls.sealed = 0;
+  return true;
+}
+
+// The outbox and then `segments` become records and go out, until the kernel is full. Gives how many
+// bytes of `segments` were taken.
+size_t Connection::seal(std::span<const Bytes> segments) {
+  if (has(kHandshaking) || !flushWire()) return 0;
+  base::RingBuffer& outbox = cold_->outbox;
+  while (!outbox.empty()) {
+    const Bytes front = outbox.readable()[0];
+    const size_t size = sealSome(front);
+    outbox.consume(size);
+    if (size == 0 || !passOn(size)) return 0;
+  }
+  size_t taken = 0;
+  for (Bytes part : segments) {
+    while (!part.empty()) {
+      const size_t size = sealSome(part);
+      taken += size;
+      if (size == 0 || !passOn(size)) return taken;
+      part = part.subspan(size);
+    }
+  }
+  return taken;
+}
+
+// How much of the front of `bytes` is in records now: 0 when TLS has failed.
+size_t Connection::sealSome(Bytes bytes) {
+  const size_t size = std::min(bytes.size(), kSealAtOnce);
+  Result<size_t> done = secure()->session->send(bytes.first(size));
+  if (done && *done == size) return size;
+  reactor().sealed().clear();  // whole or visibly broken: not a part of it
+  set(kReset);
+  finish(done ? Error(Origin::kernel, ENOMEM, Step::write, "record") : done.error());
+  return 0;
+}
+
+// What is queued, then our close_notify, then the FIN.
+void Connection::flushSealed() {
+  if (!flushWire() || has(kHandshaking)) return;
+  if (!has(kCorked) && !cold_->outbox.empty()) seal({});
+  if (state_ == State::closed || queued() > 0 || has(kWriteDead) || !has(kFinOwed)) return;
+  if (!std::exchange(secure()->notified, true)) {
+    secure()->session->close();
+    if (!passOn(0)) return;
+  }
+  sendFin();
+}
+
+}  // namespace warren::net
+
+#else
+
+#include "net/connection_call.h"
+
+namespace warren::net {
+
+// No connection is ever secure in this build: nothing calls these.
+void Connection::startTls(SharedTls) {}
+void Connection::decrypt(Bytes) {}
+void Connection::decryptKept() {}
+void Connection::handshakeFailed(const Error&) {}
+void Connection::streamCut() {}
+void Connection::flushSealed() {}
+size_t Connection::seal(std::span<const Bytes>) { return 0; }
+Result<void> Connection::upgrade(SharedTls, Bytes) { return {}; }
+
+}  // namespace warren::net
+
+#endif

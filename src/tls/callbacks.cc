@@ -1,0 +1,233 @@
+#include "tls/callbacks.h"
+
+#include <openssl/cipher.h>
+#include <openssl/digest.h>
+#include <openssl/mem.h>
+#include <openssl/nid.h>
+#include <openssl/rand.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "tls/credentials_impl.h"
+
+namespace warren::tls {
+namespace {
+
+const BIO_METHOD* transportMethod(int (*read)(BIO*, char*, int),
+                                  int (*write)(BIO*, const char*, int)) {
+  bssl::UniquePtr<BIO_METHOD> method(BIO_meth_new(BIO_get_new_index(), "warren"));
+  if (!method) return nullptr;
+  BIO_meth_set_read(method.get(), read);
+  BIO_meth_set_write(method.get(), write);
+  // The one question BoringSSL asks is to flush, which there is nothing to do for.
+  BIO_meth_set_ctrl(method.get(),
+                    [](BIO*, int what, long, void*) { return what == BIO_CTRL_FLUSH ? 1L : 0L; });
+  return method.release();
+}
+
+// Whether a key of this kind can make the signature that TLS calls `algorithm`.
+bool signs(KeyKind kind, uint16_t algorithm, bool tls13) {
+  switch (algorithm) {
+    case SSL_SIGN_RSA_PSS_RSAE_SHA256:
+    case SSL_SIGN_RSA_PSS_RSAE_SHA384:
+    case SSL_SIGN_RSA_PSS_RSAE_SHA512:
+      return kind == KeyKind::rsa;
+    case SSL_SIGN_RSA_PKCS1_SHA256:
+    case SSL_SIGN_RSA_PKCS1_SHA384:
+    case SSL_SIGN_RSA_PKCS1_SHA512:
+      return kind == KeyKind::rsa && !tls13;
+    case SSL_SIGN_ED25519:
+      return kind == KeyKind::ed25519;
+    default:
+      break;
+  }
+  // In TLS 1.3 an algorithm names the curve as well; before, any curve goes with any digest.
+  const bool ecdsa = algorithm == SSL_SIGN_ECDSA_SECP256R1_SHA256 ||
+                     algorithm == SSL_SIGN_ECDSA_SECP384R1_SHA384 ||
+                     algorithm == SSL_SIGN_ECDSA_SECP521R1_SHA512;
+  if (!ecdsa || kind == KeyKind::rsa || kind == KeyKind::ed25519) return false;
+  if (!tls13) return true;
+  return (kind == KeyKind::p256 && algorithm == SSL_SIGN_ECDSA_SECP256R1_SHA256) ||
+         (kind == KeyKind::p384 && algorithm == SSL_SIGN_ECDSA_SECP384R1_SHA384) ||
+         (kind == KeyKind::p521 && algorithm == SSL_SIGN_ECDSA_SECP521R1_SHA512);
+}
+
+bool setPair(SSL* ssl, const Pair& pair) {
+  std::vector<CRYPTO_BUFFER*> chain;
+  for (const bssl::UniquePtr<CRYPTO_BUFFER>& one : pair.chain) chain.push_back(one.get());
+  return SSL_set_chain_and_key(ssl, chain.data(), chain.size(), pair.key.get(), nullptr) == 1;
+}
+
+}  // namespace
+
+void Callbacks::install(SSL_CTX* context, const Credentials& credentials) {
+  SSL_CTX_set_cert_cb(context, choosePair, nullptr);
+  if (credentials.keylog) SSL_CTX_set_keylog_callback(context, logKeys);
+  if (credentials.role == Role::client) {
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(context, keepSession);
+    return;
+  }
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_select_certificate_cb(context, chooseCredentials);
+  if (!credentials.alpn.empty()) SSL_CTX_set_alpn_select_cb(context, chooseProtocol, nullptr);
+  if (!credentials.ticketKeys.empty()) SSL_CTX_set_tlsext_ticket_key_cb(context, sealOrOpenTicket);
+}
+
+Session& Callbacks::sessionOf(const SSL* ssl) {
+  auto* const session = static_cast<Session*>(SSL_get_app_data(ssl));
+  WARREN_CHECK(session != nullptr);
+  return *session;
+}
+
+const Credentials& Callbacks::credentialsOf(const SSL* ssl) { return *sessionOf(ssl).credentials_; }
+
+void Callbacks::note(const SSL* ssl, Verdict verdict) {
+  sessionOf(ssl).verdict_ = std::make_unique<Verdict>(std::move(verdict));
+}
+
+// --- transport ---------------------------------------------------------------------------------
+
+bssl::UniquePtr<BIO> Callbacks::transport(Session& session) {
+  static const BIO_METHOD* const method = transportMethod(readInput, writeOutput);
+  bssl::UniquePtr<BIO> bio(method != nullptr ? BIO_new(method) : nullptr);
+  if (!bio) return nullptr;
+  BIO_set_data(bio.get(), &session);
+  BIO_set_init(bio.get(), 1);
+  return bio;
+}
+
+int Callbacks::readInput(BIO* bio, char* into, int size) {
+  BIO_clear_retry_flags(bio);
+  const Session& session = *static_cast<Session*>(BIO_get_data(bio));
+  if (session.input_ == nullptr || session.input_->empty()) {
+    BIO_set_retry_read(bio);
+    return -1;
+  }
+  Bytes& input = *session.input_;
+  const size_t count = std::min(input.size(), static_cast<size_t>(size));
+  std::memcpy(into, input.data(), count);
+  input = input.subspan(count);
+  return static_cast<int>(count);
+}
+
+int Callbacks::writeOutput(BIO* bio, const char* data, int size) {
+  BIO_clear_retry_flags(bio);
+  Session& session = *static_cast<Session*>(BIO_get_data(bio));
+  if (session.output_->append(asBytes({data, static_cast<size_t>(size)}))) return size;
+  session.outputFailed_ = true;
+  return -1;
+}
+
+// --- server: who answers -----------------------------------------------------------------------
+
+ssl_select_cert_result_t Callbacks::chooseCredentials(const SSL_CLIENT_HELLO* hello) {
+  Session& session = sessionOf(hello->ssl);
+  const char* const asked = SSL_get_servername(hello->ssl, TLSEXT_NAMETYPE_host_name);
+  const std::string name = asked != nullptr ? asked : "";
+  if (!follow(session, session.policy_->choose(name))) return ssl_select_cert_error;
+  if (!session.setScope(name)) return ssl_select_cert_error;
+  noteCiphers(session, *hello);
+  return ssl_select_cert_success;
+}
+
+bool Callbacks::follow(Session& session, const Credentials& chosen) {
+  const Credentials& before = *session.credentials_;
+  if (&chosen == &before) return true;
+  SSL* const ssl = session.ssl_.get();
+  if (SSL_set_SSL_CTX(ssl, chosen.context.get()) == nullptr) return false;
+  session.credentials_ = &chosen;
+  return chosen.apply(ssl);
+}
+
+// TLS 1.2 ties a cipher to the type of key, so a key is good only if both ends have a cipher for it.
+void Callbacks::noteCiphers(Session& session, const SSL_CLIENT_HELLO& hello) {
+  session.seesEcdsa_ = session.seesRsa_ = false;
+  const STACK_OF(SSL_CIPHER)* const ours = SSL_get_ciphers(session.ssl_.get());
+  for (size_t at = 0; at + 1 < hello.cipher_suites_len; at += 2) {
+    const auto number =
+        static_cast<uint16_t>(hello.cipher_suites[at] << 8 | hello.cipher_suites[at + 1]);
+    const SSL_CIPHER* const cipher = SSL_get_cipher_by_value(number);
+    if (cipher == nullptr || ours == nullptr || !sk_SSL_CIPHER_find(ours, nullptr, cipher))
+      continue;
+    session.seesEcdsa_ |= SSL_CIPHER_get_auth_nid(cipher) == NID_auth_ecdsa;
+    session.seesRsa_ |= SSL_CIPHER_get_auth_nid(cipher) == NID_auth_rsa;
+  }
+}
+
+// --- both: what to show ------------------------------------------------------------------------
+
+int Callbacks::choosePair(SSL* ssl, void*) {
+  Session& session = sessionOf(ssl);
+  const std::vector<Pair>& pairs = session.credentials_->pairs;
+  if (pairs.empty()) return 1;  // a client without one says so
+  const bool tls13 = SSL_version(ssl) >= TLS1_3_VERSION;
+  const uint16_t* algorithms = nullptr;
+  const size_t count = SSL_get0_peer_verify_algorithms(ssl, &algorithms);
+  const auto suits = [&](const Pair& pair) {
+    const bool cipher = pair.kind == KeyKind::rsa ? session.seesRsa_ : session.seesEcdsa_;
+    if (!tls13 && !cipher) return false;
+    return std::any_of(algorithms, algorithms + count,
+                       [&](uint16_t algorithm) { return signs(pair.kind, algorithm, tls13); });
+  };
+  const auto found = std::find_if(pairs.begin(), pairs.end(), suits);
+  // When none suits, BoringSSL refuses with the words for it.
+  session.pair_ = found != pairs.end() ? &*found : &pairs.front();
+  return setPair(ssl, *session.pair_) ? 1 : 0;
+}
+
+int Callbacks::chooseProtocol(SSL* ssl, const uint8_t** out, uint8_t* outSize,
+                              const uint8_t* offered, unsigned offeredSize, void*) {
+  const std::string& ours = credentialsOf(ssl).alpn;
+  uint8_t* chosen = nullptr;
+  const int found = SSL_select_next_proto(&chosen, outSize, octets(ours),
+                                          static_cast<unsigned>(ours.size()), offered, offeredSize);
+  *out = chosen;
+  // RFC 7301, 3.2: the alert no_application_protocol.
+  return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+// --- resumption --------------------------------------------------------------------------------
+
+// The layout of SSL_CTX_set_tlsext_ticket_keys, so that tickets are good for other servers that were
+// given the same 48 bytes.
+int Callbacks::sealOrOpenTicket(SSL* ssl, uint8_t* name, uint8_t* iv, EVP_CIPHER_CTX* cipher,
+                                HMAC_CTX* hmac, int sealing) {
+  const std::vector<TicketKey>& keys = sessionOf(ssl).policy_->fallback->ticketKeys;
+  if (keys.empty()) return sealing != 0 ? -1 : 0;
+  auto key = keys.begin();
+  if (sealing != 0) {
+    std::memcpy(name, key->name.data(), key->name.size());
+    if (!RAND_bytes(iv, 16)) return -1;
+  } else {
+    key = std::find_if(keys.begin(), keys.end(), [name](const TicketKey& one) {
+      return std::memcmp(one.name.data(), name, one.name.size()) == 0;
+    });
+    if (key == keys.end()) return 0;
+  }
+  const bool done =
+      EVP_CipherInit_ex(cipher, EVP_aes_128_cbc(), nullptr, key->aes.data(), iv, sealing) == 1 &&
+      HMAC_Init_ex(hmac, key->hmac.data(), key->hmac.size(), EVP_sha256(), nullptr) == 1;
+  if (!done) return -1;
+  return sealing != 0 || key == keys.begin() ? 1 : 2;  // 2: open, and seal it anew with the first
+}
+
+int Callbacks::keepSession(SSL* ssl, SSL_SESSION* fresh) {
+  Session& session = sessionOf(ssl);
+  SessionCache* const cache = session.credentials_->cache.get();
+  if (cache != nullptr) {
+    SSL_SESSION_up_ref(fresh);
+    cache->keep(session.host_, bssl::UniquePtr<SSL_SESSION>(fresh));
+  }
+  session.latest_.reset(fresh);
+  return 1;  // the reference is ours
+}
+
+// The user's function must not throw: there are frames without unwinding below it.
+void Callbacks::logKeys(const SSL* ssl, const char* line) {
+  credentialsOf(ssl).keylog(std::string_view(line));
+}
+
+}  // namespace warren::tls

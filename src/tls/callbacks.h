@@ -1,0 +1,41 @@
+// Callbacks: what BoringSSL asks a session while it works.
+#pragma once
+
+#include <openssl/bio.h>
+#include <openssl/hmac.h>
+
+#include <cstdint>
+
+#include "tls/boring.h"
+#include "tls/session.h"
+#include "tls/verify.h"
+
+namespace warren::tls {
+
+// Each finds its session by the application data of the SSL. They run inside a call of the session.
+struct Callbacks {
+  // Sets all of them.
+  static void install(SSL_CTX* context, const Credentials& credentials);
+  // The transport of a session: the input of the running call, and its output. Null without memory.
+  static bssl::UniquePtr<BIO> transport(Session& session);
+
+  static const Credentials& credentialsOf(const SSL* ssl);
+  static void note(const SSL* ssl, Verdict verdict);
+
+ private:
+  static Session& sessionOf(const SSL* ssl);
+  static int readInput(BIO* bio, char* into, int size);
+  static int writeOutput(BIO* bio, const char* data, int size);
+  static ssl_select_cert_result_t chooseCredentials(const SSL_CLIENT_HELLO* hello);
+  static bool follow(Session& session, const Credentials& chosen);
+  static void noteCiphers(Session& session, const SSL_CLIENT_HELLO& hello);
+  static int choosePair(SSL* ssl, void* unused);
+  static int chooseProtocol(SSL* ssl, const uint8_t** out, uint8_t* outSize, const uint8_t* offered,
+                            unsigned offeredSize, void* unused);
+  static int sealOrOpenTicket(SSL* ssl, uint8_t* name, uint8_t* iv, EVP_CIPHER_CTX* cipher,
+                              HMAC_CTX* hmac, int sealing);
+  static int keepSession(SSL* ssl, SSL_SESSION* session);
+  static void logKeys(const SSL* ssl, const char* line);
+};
+
+}  // namespace warren::tls

@@ -1,0 +1,39 @@
+// Which credentials answer for a name.
+#include <algorithm>
+
+#include "base/check.h"
+#include "tls/credentials.h"
+
+namespace warren::tls {
+namespace {
+
+char lower(char letter) {
+  return letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter;
+}
+
+std::string canonical(std::string_view name) {
+  if (name.ends_with('.')) name.remove_suffix(1);
+  std::string text(name);
+  std::transform(text.begin(), text.end(), text.begin(), lower);
+  return text;
+}
+
+}  // namespace
+
+const Credentials& ServerPolicy::choose(std::string_view serverName) const {
+  WARREN_CHECK(fallback != nullptr);
+  if (serverName.empty() || named.empty()) return *fallback;
+  const std::string name = canonical(serverName);
+  const size_t dot = std::min(name.find('.'), name.size());
+  const std::string wildcard = "*" + name.substr(dot);
+  const Credentials* covered = fallback.get();
+  for (const Named& one : named) {
+    WARREN_CHECK(one.credentials != nullptr);
+    if (one.name == name) return *one.credentials;
+    // "*.example.com" covers one label that is there, so neither "example.com" nor ".example.com".
+    if (dot > 0 && wildcard.size() > 1 && one.name == wildcard) covered = one.credentials.get();
+  }
+  return *covered;
+}
+
+}  // namespace warren::tls

@@ -1,0 +1,143 @@
+// Session: the TLS of one connection, as a transformation of bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ring_buffer.h"
+#include "tls/credentials.h"
+#include "warren/bytes.h"
+#include "warren/result.h"
+#include "warren/tls.h"
+
+// BoringSSL's, whose headers stay in this floor's sources.
+struct ssl_st;
+struct ssl_session_st;
+
+namespace warren::tls {
+
+struct Pair;
+struct Verdict;
+
+// Knows no descriptor, no clock and no callback of ours: ciphertext goes in and plaintext comes out,
+// and the other way round. What has to be sent (handshake, records, alerts) is appended to the ring
+// that was given, whichever direction was asked for.
+//   owner   a connection
+//   memory  no buffer of its own while idle
+//   thread  one at a time
+// Invariant: once it has failed it stays so, and touches neither input nor output.
+class Session {
+ public:
+  // `host` is what was dialed: a name is asked for (SNI) and verified, an address is verified only.
+  // Without a host, a server name in the options stands in for it.
+  static Result<std::unique_ptr<Session>> client(std::shared_ptr<const Credentials> credentials,
+                                                 const std::string& host, base::RingBuffer& output);
+  static Result<std::unique_ptr<Session>> server(std::shared_ptr<const ServerPolicy> policy,
+                                                 base::RingBuffer& output);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  enum class State : uint8_t {
+    more,       // wants more ciphertext
+    plaintext,  // `plain` bytes were written; call again, with the same input
+    ready,      // the handshake is done, told once; call again, with the same input
+    ended,      // the peer's close_notify; what follows it is dropped
+    failed,     // `error()` says why; an alert may have been appended to the output
+  };
+  struct Received {
+    State state;
+    size_t plain = 0;
+  };
+
+  // Takes from the front of `input` and writes plaintext to `into`, which is not empty. A client's
+  // first call, with no input, begins the handshake. All of `input` is taken unless the state is
+  // `plaintext` or `ready`.
+  Received receive(Bytes& input, std::span<std::byte> into);
+
+  // Plaintext is waiting inside, without any input: a call of `receive` gives it.
+  bool pending() const;
+
+  // Seals `plain` into records of up to 16 KiB. How many bytes were taken: all, or none when there is
+  // no memory. Only once it is ready.
+  //   errors  Usage::ended after `close`; what made the session fail
+  Result<size_t> send(Bytes plain);
+
+  // Appends our close_notify; once, and only if it is ready.
+  void close();
+
+  bool ready() const { return ready_; }
+  // What made it fail: Origin::tls with an alert, a verify code or a library reason; the name() of the
+  // error is e.g. "CERT_HAS_EXPIRED" and the detail a sentence.
+  const Error& error() const { return error_; }
+
+  // Facts; empty or unknown before they are known.
+  bool authorized() const;           // the peer has shown a certificate, and it verifies
+  Error authorizationError() const;  // verification's verdict, also when nobody insists on it
+  std::string alpnProtocol() const;
+  std::string serverName() const;
+  TlsVersion version() const;
+  std::string cipher() const;
+  std::string keyExchange() const;  // the group: "X25519"
+  bool resumed() const;
+  std::vector<Certificate> peerCertificates() const;  // the peer's own first
+  std::optional<Certificate> certificate() const;     // ours
+  std::string session() const;  // to resume with later; empty until there is one
+  // Client, before the first receive. False if it is none, or not for this host and this trust.
+  bool setSession(std::string_view session);
+  // 1..16384 bytes. A `context` whose data() is null is none, which TLS 1.2 tells from an empty one.
+  Result<std::string> exportKeyingMaterial(size_t size, std::string_view label,
+                                           std::string_view context) const;
+  std::string finished() const;           // TLS 1.2 only
+  std::string peerFinished() const;       // TLS 1.2 only
+  bool setMaxSendFragment(size_t bytes);  // 512..16384
+
+ private:
+  friend struct Callbacks;  // BoringSSL's way back in
+  class Call;
+
+  struct Free {
+    void operator()(ssl_st* ssl) const;
+    void operator()(ssl_session_st* session) const;
+  };
+
+  Session(const Credentials& credentials, base::RingBuffer& output);
+  bool start(ssl_st* ssl);
+  bool startClient();
+  void offerCached();
+  bool setScope(const std::string& name);
+  bool inScope(const ssl_session_st* known) const;
+
+  Received handshake();
+  Received read(std::span<std::byte> into);
+  Received outcome(int returned);
+  Received becomeReady();
+  Received fail(Error error);
+  Error failure() const;
+
+  std::unique_ptr<ssl_st, Free> ssl_;
+  std::unique_ptr<ssl_session_st, Free> latest_;  // client: what could be resumed
+  std::shared_ptr<const Credentials> own_;        // client
+  std::shared_ptr<const ServerPolicy> policy_;    // server
+  const Credentials* credentials_;                // the ones in force
+  const Pair* pair_ = nullptr;                    // what we have shown
+  std::unique_ptr<Verdict> verdict_;              // null until the peer's certificate was looked at
+  base::RingBuffer* output_;
+  Bytes* input_ = nullptr;  // of the call that runs
+  std::string host_;        // client: whom we expect
+  Error error_;
+  bool started_ = false;
+  bool ready_ = false;
+  bool closed_ = false;
+  bool outputFailed_ = false;
+  bool seesEcdsa_ = true;  // server: what the client's TLS 1.2 ciphers can be signed with
+  bool seesRsa_ = true;
+};
+
+}  // namespace warren::tls

@@ -1,0 +1,44 @@
+#include "tls/session_cache.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace warren::tls {
+namespace {
+
+class Lock {
+ public:
+  explicit Lock(CacheMutex& mutex) : mutex_(mutex) { mutex_.lock(); }
+  ~Lock() { mutex_.unlock(); }
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+
+ private:
+  CacheMutex& mutex_;
+};
+
+}  // namespace
+
+void SessionCache::keep(const std::string& host, bssl::UniquePtr<SSL_SESSION> session) {
+  const Lock lock(mutex_);
+  std::erase_if(entries_, [&host](const Entry& entry) { return entry.host == host; });
+  if (entries_.size() >= kHosts) entries_.erase(entries_.begin());
+  entries_.push_back({host, std::move(session)});
+  WARREN_CHECK(entries_.size() <= kHosts);
+}
+
+bssl::UniquePtr<SSL_SESSION> SessionCache::take(const std::string& host) {
+  const Lock lock(mutex_);
+  const auto found = std::find_if(entries_.begin(), entries_.end(),
+                                  [&host](const Entry& entry) { return entry.host == host; });
+  if (found == entries_.end()) return nullptr;
+  if (SSL_SESSION_should_be_single_use(found->session.get())) {
+    bssl::UniquePtr<SSL_SESSION> session = std::move(found->session);
+    entries_.erase(found);
+    return session;
+  }
+  std::rotate(found, found + 1, entries_.end());
+  return bssl::UpRef(entries_.back().session);
+}
+
+}  // namespace warren::tls

@@ -1,0 +1,45 @@
+// SessionCache: the latest session with each host, for clients that resume.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tls/boring.h"
+
+#if !defined(WARREN_THREADS) || WARREN_THREADS
+#include <mutex>
+#endif
+
+namespace warren::tls {
+
+#if !defined(WARREN_THREADS) || WARREN_THREADS
+using CacheMutex = std::mutex;
+#else
+struct CacheMutex {
+  void lock() {}
+  void unlock() {}
+};
+#endif
+
+// Owner: the Credentials of a client. At most kHosts; the one that was not used for longest makes room.
+//   thread  any
+class SessionCache {
+ public:
+  static constexpr size_t kHosts = 256;
+
+  void keep(const std::string& host, bssl::UniquePtr<SSL_SESSION> session);
+  // The session to offer; null if there is none. One of TLS 1.3 is given away: its ticket is meant to
+  // be used once, so that connections cannot be linked.
+  bssl::UniquePtr<SSL_SESSION> take(const std::string& host);
+
+ private:
+  struct Entry {
+    std::string host;
+    bssl::UniquePtr<SSL_SESSION> session;
+  };
+
+  CacheMutex mutex_;
+  std::vector<Entry> entries_;  // the latest used last
+};
+
+}  // namespace warren::tls

@@ -1,0 +1,91 @@
+#include "tls/verify.h"
+
+#include <openssl/x509v3.h>
+
+#include <utility>
+
+#include "base/tls_names.h"
+#include "tls/callbacks.h"
+#include "tls/certificate.h"
+#include "tls/credentials_impl.h"
+
+namespace warren::tls {
+namespace {
+
+// Where nothing but the peer's own certificate was there to be looked at, its signature is what could
+// not be verified. OpenSSL, and so Node.js and Bun, tell that from a longer chain without an end.
+int codeOf(X509_STORE_CTX* chain) {
+  const int code = X509_STORE_CTX_get_error(chain);
+  const STACK_OF(X509)* const certificates = X509_STORE_CTX_get0_chain(chain);
+  const bool alone = certificates != nullptr && sk_X509_num(certificates) == 1;
+  if (code != X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY || !alone) return code;
+  return X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE;
+}
+
+std::string namesOf(const Certificate& certificate) {
+  std::string list;
+  for (const std::string& name : certificate.names) list += (list.empty() ? "" : ", ") + name;
+  return list.empty() ? "no names" : list;
+}
+
+Verdict verdictOf(X509_STORE_CTX* chain, const Credentials& credentials) {
+  Verdict verdict{codeOf(chain), {}};
+  X509* const culprit = X509_STORE_CTX_get_current_cert(chain);
+  const Certificate certificate = culprit != nullptr ? describe(culprit) : Certificate();
+  verdict.detail = "the certificate of \"" + certificate.subject +
+                   "\": " + X509_verify_cert_error_string(verdict.code);
+  if (verdict.code == X509_V_ERR_HOSTNAME_MISMATCH ||
+      verdict.code == X509_V_ERR_IP_ADDRESS_MISMATCH) {
+    verdict.detail += "; it is for " + namesOf(certificate);
+  } else if (credentials.rootsMissing) {
+    verdict.detail += "; no roots were found on this system";
+  }
+  return verdict;
+}
+
+}  // namespace
+
+bool isAddress(const std::string& host) {
+  const bssl::UniquePtr<ASN1_OCTET_STRING> address(a2i_IPADDRESS(host.c_str()));
+  ErrorScope::forget();
+  return address != nullptr;
+}
+
+std::string canonicalHost(std::string host) {
+  if (host.find(':') != std::string::npos) return host.substr(0, host.find('%'));
+  if (host.ends_with('.')) host.pop_back();
+  return host;
+}
+
+bool expectHost(SSL* ssl, const std::string& host) {
+  X509_VERIFY_PARAM* const param = SSL_get0_param(ssl);
+  // The common name is no name to verify, and "www*.example.com" is no wildcard.
+  X509_VERIFY_PARAM_set_hostflags(
+      param, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  if (isAddress(host)) return X509_VERIFY_PARAM_set1_ip_asc(param, host.c_str()) == 1;
+  return X509_VERIFY_PARAM_set1_host(param, host.data(), host.size()) == 1;
+}
+
+int verifyChain(X509_STORE_CTX* chain, void*) {
+  const auto* const ssl = static_cast<const SSL*>(
+      X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  const Credentials& credentials = Callbacks::credentialsOf(ssl);
+  if (X509_verify_cert(chain) == 1) {
+    Callbacks::note(ssl, Verdict());
+    return 1;
+  }
+  Verdict verdict = verdictOf(chain, credentials);
+  if (verdict.code == X509_V_OK) verdict.code = X509_V_ERR_UNSPECIFIED;  // it failed, why ever
+  X509_STORE_CTX_set_error(chain, verdict.code);  // kept in the session, and decides on the alert
+  Callbacks::note(ssl, std::move(verdict));
+  return credentials.rejectUnauthorized ? 0 : 1;
+}
+
+Error verifyError(const Verdict& verdict) {
+  if (verdict.code == X509_V_OK) return {};
+  std::string detail = verdict.detail;
+  if (detail.empty()) detail = X509_verify_cert_error_string(verdict.code);
+  return {Origin::tls, base::kTlsVerify + verdict.code, Step::handshake, std::move(detail)};
+}
+
+}  // namespace warren::tls
