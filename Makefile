@@ -1,6 +1,8 @@
 # warren's build: plain GNU make (3.81 and newer), with nothing behind it. `make help` lists it all.
 # CMakeLists.txt builds the same; neither keeps lists of files, so a new file needs no edit here.
 VERSION := 0.1.0
+# Whether TLS is built unless said otherwise. Stands here only: CMake reads this line, and the version.
+TLS_DEFAULT := 0
 
 # The lines that begin with `#:` are what `make help` prints.
 #: warren: targets
@@ -19,9 +21,9 @@ VERSION := 0.1.0
 #: variables (a change rebuilds what it touches)
 #:   CXX CXXFLAGS CPPFLAGS LDFLAGS AR    as everywhere; default g++, -O2 -g -DNDEBUG
 #:   BUILD=build                         where everything is built
-#:   TLS=0|1  EXCEPTIONS=0|1  THREADS=0|1    parts that can be left out; default 0 1 1
+#:   TLS=0|1  EXCEPTIONS=0|1  THREADS=0|1    parts that can be left out; default @TLS_DEFAULT@ 1 1
 #:   SANITIZE=address,undefined|thread
-#:   BORINGSSL=<dir>                     an installed or built BoringSSL, for TLS=1
+#:   BORINGSSL=<dir>                     an installed or built BoringSSL, for TLS=1; default Debian's
 #:   WERROR=0|1                          warnings are errors; default 0
 #:   TESTS='[poller]'                    which tests to run: a filter of Catch2
 #:   TEST_FILES='tests/os/sys_test.cc'   builds these only; default all
@@ -34,7 +36,7 @@ CXX := $(firstword $(shell for c in g++ clang++ c++; do command -v $$c && break;
 endif
 CXXFLAGS ?= -O2 -g -DNDEBUG
 BUILD ?= build
-TLS ?= 0
+TLS ?= $(TLS_DEFAULT)
 EXCEPTIONS ?= 1
 THREADS ?= 1
 SANITIZE ?=
@@ -59,27 +61,23 @@ $(foreach name,TLS EXCEPTIONS THREADS WERROR KQUEUE,\
 
 # --- sources -------------------------------------------------------------------------------------
 
-TLS_SOURCES := $(wildcard src/tls/*.cc)
-ifeq ($(TLS),1)
-ifeq ($(TLS_SOURCES),)
-$(error TLS=1 is not built yet)
-endif
-endif
+# A part that is left out takes its tests and examples with it.
+TLS_SOURCES := $(wildcard src/tls/*.cc tests/tls/*.cc tests/*/tls*.cc examples/tls*.cc fuzz/tls*.cc) \
+  tests/support/certificates.cc
+LEFT_OUT := $(if $(filter 0,$(TLS)),$(TLS_SOURCES)) $(if $(filter 0,$(KQUEUE)),tests/kqueue/%)
+sources = $(filter-out $(LEFT_OUT),$(wildcard $(1)))
 
-# A part that is left out takes its tests with it.
-LEFT_OUT := $(if $(filter 0,$(TLS)),src/tls/% tests/tls/%) $(if $(filter 0,$(KQUEUE)),tests/kqueue/%)
-
-SOURCES := $(filter-out $(LEFT_OUT),$(wildcard src/*/*.cc))
-EXAMPLE_SOURCES := $(wildcard examples/*.cc)
-SUPPORT_SOURCES := $(wildcard tests/support/*.cc)
+SOURCES := $(call sources,src/*/*.cc)
+EXAMPLE_SOURCES := $(call sources,examples/*.cc)
+SUPPORT_SOURCES := $(call sources,tests/support/*.cc)
 # TEST_FILES picks among the x_test.cc; what the tests of a directory share is always built.
 picked = $(filter-out %_test.cc,$(1)) $(filter $(or $(TEST_FILES),%_test.cc),$(1))
-SIM_SOURCES := $(if $(filter tests/sim/%,$(or $(TEST_FILES),tests/sim/all)),$(call picked,$(wildcard tests/sim/*.cc)))
-TEST_SOURCES := $(call picked,$(filter-out tests/support/% tests/sim/% tests/stress/% tests/bench/% $(LEFT_OUT),\
-  $(wildcard tests/*/*.cc)))
-STRESS_SOURCES := $(wildcard tests/stress/*.cc)
-BENCH_SOURCES := $(wildcard tests/bench/*.cc)
-FUZZ_SOURCES := $(wildcard fuzz/*_fuzz.cc)
+SIM_SOURCES := $(if $(filter tests/sim/%,$(or $(TEST_FILES),tests/sim/all)),$(call picked,$(call sources,tests/sim/*.cc)))
+TEST_SOURCES := $(call picked,$(filter-out tests/support/% tests/sim/% tests/stress/% tests/bench/%,\
+  $(call sources,tests/*/*.cc)))
+STRESS_SOURCES := $(call sources,tests/stress/*.cc)
+BENCH_SOURCES := $(call sources,tests/bench/*.cc)
+FUZZ_SOURCES := $(call sources,fuzz/*_fuzz.cc)
 
 objects = $(patsubst %.cc,$(BUILD)/obj/%.o,$(1))
 programs = $(patsubst $(1)/%.cc,$(BUILD)/$(2)/%,$(3))
@@ -97,7 +95,8 @@ FUZZ_NAMES := $(patsubst fuzz/%_fuzz.cc,%,$(FUZZ_SOURCES))
 
 # What a user's compiler must be told too: layouts and declarations depend on it.
 PUBLIC_FLAGS := -DWARREN_TLS=$(TLS) $(if $(filter 0,$(THREADS)),-DWARREN_THREADS=0)
-THREAD_FLAGS := $(if $(filter 1,$(THREADS)),-pthread)
+# BoringSSL has locks, whatever warren has.
+THREAD_FLAGS := $(if $(filter 1,$(THREADS) $(TLS)),-pthread)
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(filter 1,$(WERROR)),-Werror)
 SANITIZE_FLAGS := $(if $(SANITIZE),\
@@ -116,21 +115,19 @@ TEST_FLAGS := -Isrc -Itests $(KQUEUE_FLAGS) -DWARREN_LIBRARY_EXCEPTIONS=$(EXCEPT
 LINK_FLAGS := $(THREAD_FLAGS) $(SANITIZE_FLAGS)
 LINK_LIBRARIES :=
 
+# "yes", the API version, the include directory, what to link; or "no" and why. NEED_BORINGSSL says why,
+# before anything is compiled; targets that compile nothing do not care.
+BORINGSSL_API :=
 ifeq ($(TLS),1)
-ifeq ($(BORINGSSL),)
-# Debian's android-libboringssl: good for tests; its directory is not in the loader's path.
-MULTIARCH := $(shell $(CXX) -print-multiarch 2>/dev/null || $(CXX) -dumpmachine)
-LIBRARY_FLAGS += -isystem /usr/include/android
-TEST_FLAGS += -isystem /usr/include/android
-BORINGSSL_LIBDIR := /usr/lib/$(MULTIARCH)/android
-LINK_LIBRARIES += -L$(BORINGSSL_LIBDIR) -Wl,-rpath,$(BORINGSSL_LIBDIR) -lssl -lcrypto
-else
-LIBRARY_FLAGS += -isystem $(BORINGSSL)/include
-TEST_FLAGS += -isystem $(BORINGSSL)/include
-LINK_LIBRARIES += $(firstword $(wildcard $(BORINGSSL)/lib/libssl.a $(BORINGSSL)/build/libssl.a)) \
-                  $(firstword $(wildcard $(BORINGSSL)/lib/libcrypto.a $(BORINGSSL)/build/libcrypto.a))
+BORINGSSL_ANSWER := $(shell CXX='$(CXX)' third_party/find_boringssl '$(BORINGSSL)')
+ifeq ($(firstword $(BORINGSSL_ANSWER)),yes)
+BORINGSSL_API := $(word 2,$(BORINGSSL_ANSWER))
+LIBRARY_FLAGS += -isystem $(word 3,$(BORINGSSL_ANSWER))
+TEST_FLAGS += -isystem $(word 3,$(BORINGSSL_ANSWER))
+LINK_LIBRARIES += $(wordlist 4,9,$(BORINGSSL_ANSWER))
 endif
 endif
+NEED_BORINGSSL = $(if $(filter 1,$(TLS)),$(if $(BORINGSSL_API),,$(error TLS=1: $(wordlist 2,99,$(BORINGSSL_ANSWER)))))
 
 # Version 2 of Catch2 keeps its main in one archive, version 3 in two.
 CATCH2_LIBRARIES = $(if $(CATCH2),-L$(CATCH2)/lib) $(if $(filter 3,$(shell \
@@ -168,7 +165,7 @@ test-programs: $(TEST_PROGRAMS)
 
 # A stamp holds a text and is written only when the text changes; what depends on it is then rebuilt.
 define stamp
-	$(NEED_COMPILER)@mkdir -p $(@D)
+	$(NEED_COMPILER)$(NEED_BORINGSSL)@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(1))' > $@
 endef
 $(BUILD)/flags.stamp: FORCE
@@ -232,18 +229,21 @@ ALL_SOURCES := $(SOURCES) $(EXAMPLE_SOURCES) $(TEST_SOURCES) $(SUPPORT_SOURCES) 
 
 # --- running -------------------------------------------------------------------------------------
 
+# What is missing for a task.
+PREPARE = CXX='$(CXX)' TLS='$(TLS)' BORINGSSL='$(BORINGSSL)' third_party/install
+
 # In the foreground of a terminal the server gets a process group of its own (`set -m`): Ctrl-C then
 # reaches it alone, and make lives to return its exit code. Elsewhere it takes the place of the shell.
 ECHO := $(BUILD)/examples/echo --host localhost --port 8080
 run:
-	@CXX='$(CXX)' third_party/install build
+	@$(PREPARE) build
 	+@$(SUBMAKE) $(BUILD)/examples/echo
 	@echo 'talk to it with: nc localhost 8080    stop it with: Ctrl-C'
 	@state=$$(ps -o stat= -p $$$$ 2>/dev/null || awk '$$5 == $$8 { print "+" }' /proc/$$$$/stat); \
 	case $$state in (*+*) set -m ;; (*) exec $(ECHO) ;; esac; $(ECHO)
 
 test:
-	@CXX='$(CXX)' CATCH2='$(CATCH2)' third_party/install test
+	@CATCH2='$(CATCH2)' $(PREPARE) test
 	+@$(SUBMAKE) all examples test-programs
 	@WARREN_EXAMPLES='$(abspath $(BUILD)/examples)' tests/run -t $(TEST_SECONDS) -f '$(TESTS)' $(TEST_PROGRAMS)
 
@@ -266,7 +266,7 @@ fuzz:
 	@[ -n '$(FUZZ_NAMES)' ] || { echo 'no fuzz targets in this tree yet' >&2; exit 1; }
 	@for name in $(TARGET); do [ -f fuzz/$${name}_fuzz.cc ] || \
 	  { echo "no fuzz/$${name}_fuzz.cc; there are: $(FUZZ_NAMES)" >&2; exit 1; }; done
-	@third_party/install fuzz
+	@$(PREPARE) fuzz
 	+@for name in $(or $(TARGET),$(FUZZ_NAMES)); do \
 	  $(SUBMAKE) CXX='$(FUZZ_CXX)' BUILD=$(BUILD)/fuzz SANITIZE=fuzzer-no-link,address,undefined \
 	    $(BUILD)/fuzz/$${name}_fuzz || exit 1; \
@@ -279,7 +279,8 @@ fuzz:
 
 TEMPLATES := third_party/cmake
 ROOT := $(DESTDIR)$(PREFIX)
-fill = sed -e 's|@VERSION@|$(VERSION)|' -e 's|@WARREN_THREADS@|$(THREADS)|' \
+fill = sed -e 's|@VERSION@|$(VERSION)|' -e 's|@WARREN_THREADS@|$(THREADS)|' -e 's|@WARREN_TLS@|$(TLS)|' \
+  -e 's|@BORINGSSL@|$(abspath $(BORINGSSL))|' -e 's|@BORINGSSL_API@|$(BORINGSSL_API)|' \
   -e 's|@PUBLIC_FLAGS@|$(strip $(PUBLIC_FLAGS))|' -e 's|@PUBLIC_DEFINITIONS@|$(patsubst -D%,%,$(strip $(PUBLIC_FLAGS)))|' \
   -e 's|@PRIVATE_LIBRARIES@|$(strip $(THREAD_FLAGS) $(LINK_LIBRARIES))|' -e 's|@PREFIX@|$(PREFIX)|' \
   -e 's|@LIBDIR@|lib|' -e 's|@INCLUDEDIR@|include|' \
@@ -291,6 +292,7 @@ install: all
 	install -m 644 include/warren/*.h '$(ROOT)/include/warren'
 	install -m 644 $(LIBRARY) '$(ROOT)/lib'
 	$(QUIET)$(fill) $(TEMPLATES)/warren.pc.in > '$(ROOT)/lib/pkgconfig/warren.pc'
+	$(if $(filter 1,$(TLS)),install -m 644 $(TEMPLATES)/FindBoringSSL.cmake '$(ROOT)/lib/cmake/warren')
 	$(QUIET)for file in warrenConfig warrenConfigVersion; do \
 	  $(fill) $(TEMPLATES)/$$file.cmake.in > '$(ROOT)/lib/cmake/warren/'$$file.cmake || exit 1; done
 
@@ -310,7 +312,7 @@ check:
 # clang-tidy counts on stderr what it does not show.
 tidy:
 	@command -v $(CLANG_TIDY) >/dev/null || { echo 'no $(CLANG_TIDY); run third_party/install ci' >&2; exit 1; }
-	@printf '%s\n' $(SOURCES) | xargs -P $(JOBS) -I {} sh -c \
+	$(NEED_BORINGSSL)@printf '%s\n' $(SOURCES) | xargs -P $(JOBS) -I {} sh -c \
 	  '$(CLANG_TIDY) --quiet {} -- $(EVERY_FLAGS) $(LIBRARY_FLAGS) 2>/dev/null || { echo "clang-tidy: {}"; exit 1; }'
 
 format:
@@ -320,4 +322,4 @@ clean:
 	rm -rf $(BUILD)
 
 help:
-	@sed -n 's/^#: \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/@TLS_DEFAULT@/$(TLS_DEFAULT)/; s/^#: \{0,1\}//p' $(firstword $(MAKEFILE_LIST))

@@ -13,9 +13,11 @@ file(GLOB sim_sources CONFIGURE_DEPENDS tests/sim/*.cc)
 # x_test.cc, and beside it what several tests of a directory share.
 file(GLOB test_sources CONFIGURE_DEPENDS tests/*/*.cc)
 list(FILTER test_sources EXCLUDE REGEX "/tests/(support|sim|stress|bench|kqueue)/")
-if(NOT WARREN_TLS)
-  list(FILTER test_sources EXCLUDE REGEX "/tests/tls/")
-endif()
+list(REMOVE_ITEM support_sources ${left_out})
+list(REMOVE_ITEM sim_sources ${left_out})
+list(REMOVE_ITEM test_sources ${left_out})
+# Some tests make certificates.
+set(test_libraries warren::warren Catch2::Catch2WithMain $<$<BOOL:${WARREN_TLS}>:BoringSSL::SSL>)
 
 # As in the Makefile: optimising tests costs more time than it saves.
 set(warren_test_options ${warren_warnings} -O0 -g1)
@@ -26,7 +28,7 @@ if(support_sources)
   set_target_properties(warren_test_support PROPERTIES CXX_EXTENSIONS OFF)
   target_include_directories(warren_test_support PUBLIC src tests)
   target_compile_options(warren_test_support PRIVATE ${warren_test_options})
-  target_link_libraries(warren_test_support PUBLIC warren::warren Catch2::Catch2WithMain)
+  target_link_libraries(warren_test_support PUBLIC ${test_libraries})
   set(test_support warren_test_support)
 endif()
 
@@ -37,7 +39,7 @@ function(warren_test_program name)
   target_compile_options(${name} PRIVATE ${warren_test_options})
   # Catch2 needs exceptions; the tests ask whether the library has them.
   target_compile_definitions(${name} PRIVATE WARREN_LIBRARY_EXCEPTIONS=$<BOOL:${WARREN_EXCEPTIONS}>)
-  target_link_libraries(${name} PRIVATE ${test_support} warren::warren Catch2::Catch2WithMain)
+  target_link_libraries(${name} PRIVATE ${test_support} ${test_libraries})
   # From the top, as `make test` runs them: some read files below tests/.
   catch_discover_tests(${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
     PROPERTIES TIMEOUT 120 ENVIRONMENT WARREN_EXAMPLES=${PROJECT_BINARY_DIR}/examples)
