@@ -89,7 +89,7 @@ struct TlsOptions {
   // has them reads the traffic.
   Callback<std::string_view> keylog{};
   size_t maxSendFragment = 16384;                  // 512..16384
-  size_t maxCertificateChain = size_t{100} << 10;  // bytes taken from the peer
+  size_t maxCertificateChain = size_t{100} << 10;  // bytes taken from the peer, 16 KiB..16 MiB
   std::string ocspResponse{};                      // server: DER, stapled
   bool tolerateTruncation = false;  // a FIN without close_notify is an end like any other
   bool cacheSessions = false;       // client: resume the last session with the same host

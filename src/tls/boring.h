@@ -39,6 +39,15 @@ class ErrorScope {
     ERR_clear_error();
     return first;
   }
+  // The same, but what the TLS layer says before what the layers below it say: a record that does not
+  // decrypt is a bad record first and a bad tag second.
+  static uint32_t takeTls() {
+    const uint32_t first = ERR_peek_error();
+    uint32_t error = ERR_get_error();
+    while (error != 0 && ERR_GET_LIB(error) != ERR_LIB_SSL) error = ERR_get_error();
+    ERR_clear_error();
+    return error != 0 ? error : first;
+  }
   static void forget() { ERR_clear_error(); }
 };
 

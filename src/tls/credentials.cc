@@ -43,11 +43,12 @@ Result<void> checkNumbers(const TlsOptions& options) {
     return refusal(Usage::outOfRange,
                    "maxSendFragment " + number(options.maxSendFragment) + " is outside 512..16384");
   }
-  constexpr size_t kMostChain = size_t{16}
-                                << 20;  // a message of TLS has three bytes for its length
-  if (options.maxCertificateChain < 1 || options.maxCertificateChain >= kMostChain) {
+  // A message of TLS has three bytes for its length, and BoringSSL takes 16 KiB of any message.
+  constexpr size_t kMostChain = (size_t{16} << 20) - 1;
+  constexpr size_t kLeastChain = 16384;
+  if (options.maxCertificateChain < kLeastChain || options.maxCertificateChain > kMostChain) {
     return refusal(Usage::outOfRange, "maxCertificateChain " + number(options.maxCertificateChain) +
-                                          " is outside 1..16777215");
+                                          " is outside 16384..16777215");
   }
   if (!options.handshakeTimeout.valid()) {
     return refusal(Usage::outOfRange,
@@ -162,6 +163,7 @@ Result<void> copySettings(Credentials& credentials, const TlsOptions& options) {
   credentials.alpn = std::move(*alpn);
   credentials.ticketKeys = std::move(*ticketKeys);
   credentials.curves = std::move(*curves);
+  credentials.ordered = !options.ciphers.empty() || !options.curves.empty();
   credentials.serverName = options.serverName;
   credentials.requestCert = options.requestCert;
   credentials.rejectUnauthorized = options.rejectUnauthorized;
@@ -225,6 +227,12 @@ bool Credentials::apply(SSL* ssl) const {
     SSL_clear_options(ssl, SSL_OP_NO_TICKET);
   } else {
     SSL_set_options(ssl, SSL_OP_NO_TICKET);
+  }
+  // Whoever writes a list means its order; BoringSSL's own leave the choice to the client.
+  if (role == Role::server && ordered) {
+    SSL_set_options(ssl, SSL_OP_CIPHER_SERVER_PREFERENCE);
+  } else {
+    SSL_clear_options(ssl, SSL_OP_CIPHER_SERVER_PREFERENCE);
   }
   SSL_set_max_cert_list(ssl, maxCertificateChain);
   const bool grouped =

@@ -191,7 +191,7 @@ Session::Received Session::fail(Error error) {
 
 Error Session::failure() const {
   const Step step = ready_ ? Step::read : Step::handshake;
-  const uint32_t error = ErrorScope::take();
+  const uint32_t error = ErrorScope::takeTls();
   if (outputFailed_) return {Origin::kernel, ENOMEM, step, "no memory for what TLS has to send"};
   if (error == 0) return alertError(SSL_AD_CLOSE_NOTIFY, step);  // where it is no proper end
   const bool unverified =

@@ -22,8 +22,11 @@ bool addAll(X509_STORE* store, const Certificates& certificates, const Revocatio
   for (const Placed<X509_CRL>& revocation : revocations) {
     if (!X509_STORE_add_crl(store, revocation.item.get())) return false;
   }
-  if (revocations.empty()) return true;
-  return X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) != 0;
+  unsigned long flags = 0;
+  // What the user names is trusted as it is, root or not: an intermediate, or the very certificate.
+  if (!certificates.empty()) flags |= X509_V_FLAG_PARTIAL_CHAIN;
+  if (!revocations.empty()) flags |= X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;
+  return X509_STORE_set_flags(store, flags) != 0;
 }
 
 bool addSystemRoots(X509_STORE* store) {

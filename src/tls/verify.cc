@@ -13,12 +13,17 @@ namespace warren::tls {
 namespace {
 
 // Where nothing but the peer's own certificate was there to be looked at, its signature is what could
-// not be verified. OpenSSL, and so Node.js and Bun, tell that from a longer chain without an end.
+// not be verified. OpenSSL, and so Node.js and Bun, tell that from a longer chain without an end. And
+// one that names itself as issuer is self-signed, also where its key usage does not say it may sign.
 int codeOf(X509_STORE_CTX* chain) {
   const int code = X509_STORE_CTX_get_error(chain);
   const STACK_OF(X509)* const certificates = X509_STORE_CTX_get0_chain(chain);
   const bool alone = certificates != nullptr && sk_X509_num(certificates) == 1;
   if (code != X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY || !alone) return code;
+  X509* const leaf = sk_X509_value(certificates, 0);
+  if (X509_NAME_cmp(X509_get_subject_name(leaf), X509_get_issuer_name(leaf)) == 0) {
+    return X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT;
+  }
   return X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE;
 }
 

@@ -161,9 +161,12 @@ TEST_CASE("ca takes the place of the system's roots, and may name several") {
   CHECK(name == "UNABLE_TO_VERIFY_LEAF_SIGNATURE");
 }
 
-TEST_CASE("a self-signed certificate may be its own authority") {
+TEST_CASE("a certificate that ca names is trusted as it is, self-signed or not") {
   const Identity alone = selfSigned({.names = {"DNS:localhost"}});
   CHECK(shaken(serving(alone), trusting(alone)).fine());
+  CHECK(shaken(serverOptions(), trusting(testLeaf())).fine());
+  const Identity sister = issue(testAuthority(), {.names = {"DNS:localhost"}});
+  CHECK(failureOf(serverOptions(), trusting(sister)) == "UNABLE_TO_VERIFY_LEAF_SIGNATURE");
 }
 
 TEST_CASE("a revoked certificate fails, another one of the same authority does not") {

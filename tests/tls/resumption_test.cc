@@ -1,0 +1,232 @@
+#include <string>
+
+#include "support/catch.h"
+#include "tls/ends.h"
+
+namespace warren::test {
+namespace {
+
+using tls::Role;
+
+constexpr TlsVersion kVersions[] = {TlsVersion::tls12, TlsVersion::tls13};
+
+std::string keyOf(char letter) { return std::string(48, letter); }
+
+TlsOptions only(TlsOptions options, TlsVersion version) {
+  options.minVersion = options.maxVersion = version;
+  return options;
+}
+
+TlsOptions sealedWith(std::vector<std::string> keys, TlsVersion version) {
+  TlsOptions options = only(serverOptions(), version);
+  options.ticketKeys = std::move(keys);
+  return options;
+}
+
+// What the client may resume with. Tickets of TLS 1.3 come with the first bytes of the server.
+std::string sessionWith(Ends& both) {
+  both.run();
+  REQUIRE(both.fine());
+  both.server.send("x");
+  both.run();
+  return both.client.session->session();
+}
+
+std::string sessionWith(const TlsOptions& server, const TlsOptions& client) {
+  Ends both = ends(server, client);
+  return sessionWith(both);
+}
+
+// Connects with a session from before; whether both ends resumed it.
+bool resumes(Ends both, const std::string& session) {
+  REQUIRE(both.client.session->setSession(session));
+  both.run();
+  REQUIRE(both.fine());
+  CHECK(both.client.session->resumed() == both.server.session->resumed());
+  both.client.send("ping");
+  both.run();
+  REQUIRE(both.server.plain == "ping");
+  return both.client.session->resumed();
+}
+
+TEST_CASE("a session is resumed from its bytes, by other credentials of the client too") {
+  for (const TlsVersion version : kVersions) {
+    const auto policy = policyOf(only(serverOptions(), version));
+    Ends first = connected(policy, clientCredentials(clientOptions()));
+    const std::string session = sessionWith(first);
+    REQUIRE_FALSE(session.empty());
+    CHECK(resumes(connected(policy, clientCredentials(clientOptions())), session));
+  }
+}
+
+TEST_CASE("a resumed session knows who the peer is") {
+  for (const TlsVersion version : kVersions) {
+    TlsOptions asking = only(serverOptions(), version);
+    asking.requestCert = true;
+    asking.ca = testAuthority().cert;
+    TlsOptions showing = clientOptions();
+    showing.key = testLeaf().key;
+    showing.cert = testLeaf().cert;
+    const auto policy = policyOf(asking);
+    Ends first = connected(policy, clientCredentials(showing));
+    const std::string session = sessionWith(first);
+    Ends both = connected(policy, clientCredentials(showing));
+    REQUIRE(both.client.session->setSession(session));
+    both.run();
+    REQUIRE(both.client.session->resumed());
+    CHECK(both.client.session->authorized());
+    CHECK(both.server.session->authorized());
+    CHECK(both.client.session->peerCertificates().at(0).subject == "CN=leaf");
+    CHECK(both.server.session->peerCertificates().at(0).subject == "CN=leaf");
+  }
+}
+
+TEST_CASE("without sessionTickets nothing is resumed") {
+  for (const TlsVersion version : kVersions) {
+    TlsOptions options = only(serverOptions(), version);
+    options.sessionTickets = false;
+    CHECK(sessionWith(options, clientOptions()).empty());
+  }
+}
+
+TEST_CASE("ticket keys make servers resume the sessions of each other") {
+  for (const TlsVersion version : kVersions) {
+    const std::string session = sessionWith(sealedWith({keyOf('a')}, version), clientOptions());
+    CHECK(resumes(ends(sealedWith({keyOf('a')}, version), clientOptions()), session));
+    CHECK_FALSE(resumes(ends(sealedWith({keyOf('b')}, version), clientOptions()), session));
+    // Its own keys, which nobody else has.
+    CHECK_FALSE(resumes(ends(only(serverOptions(), version), clientOptions()), session));
+  }
+}
+
+TEST_CASE("ticket keys are rotated with an overlap, and old tickets are renewed") {
+  for (const TlsVersion version : kVersions) {
+    const std::string old = sessionWith(sealedWith({keyOf('a')}, version), clientOptions());
+    const TlsOptions overlap = sealedWith({keyOf('b'), keyOf('a')}, version);
+    CHECK(resumes(ends(overlap, clientOptions()), old));
+
+    Ends both = ends(overlap, clientOptions());
+    REQUIRE(both.client.session->setSession(old));
+    const std::string renewed = sessionWith(both);
+    REQUIRE(both.client.session->resumed());
+    REQUIRE_FALSE(renewed.empty());
+    const TlsOptions after = sealedWith({keyOf('c'), keyOf('b')}, version);
+    CHECK(resumes(ends(after, clientOptions()), renewed));
+    CHECK_FALSE(resumes(ends(after, clientOptions()), old));
+  }
+}
+
+TEST_CASE("ticket keys of the wrong size, and two with one name, are refused") {
+  TlsOptions options = serverOptions();
+  options.ticketKeys = {keyOf('a'), std::string(47, 'b')};
+  CHECK(refused(options, Role::server, Usage::outOfRange) ==
+        "options: ticketKeys[1] has 47 bytes and not 48");
+  options.ticketKeys = {""};
+  refused(options, Role::server, Usage::outOfRange);
+  options.ticketKeys = {keyOf('a'), std::string(16, 'a') + std::string(32, 'b')};
+  refused(options, Role::server, Usage::conflict);
+}
+
+TEST_CASE("a session is good for its own host and trust only") {
+  const std::string session = sessionWith(serverOptions(), clientOptions());
+  REQUIRE_FALSE(session.empty());
+  CHECK_FALSE(ends(serverOptions(), clientOptions(), "www.example.com")
+                  .client.session->setSession(session));
+  TlsOptions other = clientOptions();
+  other.ca = testAuthority().cert + selfSigned({.authority = true}).cert;
+  CHECK_FALSE(ends(serverOptions(), other).client.session->setSession(session));
+  CHECK(ends(serverOptions(), clientOptions()).client.session->setSession(session));
+}
+
+TEST_CASE("a session that was never verified does not open the door of one who verifies") {
+  TlsOptions careless = clientOptions();
+  careless.rejectUnauthorized = false;
+  TlsOptions server = sealedWith({keyOf('a')}, TlsVersion::tls13);
+  const Identity alone = selfSigned({.names = {"DNS:localhost"}});
+  server.key = alone.key;
+  server.cert = alone.cert;
+  const std::string session = sessionWith(server, careless);
+  REQUIRE_FALSE(session.empty());
+  CHECK_FALSE(ends(server, clientOptions()).client.session->setSession(session));
+  // The careless one resumes it, and still knows.
+  Ends both = ends(server, careless);
+  REQUIRE(both.client.session->setSession(session));
+  both.run();
+  REQUIRE(both.client.session->resumed());
+  CHECK_FALSE(both.client.session->authorized());
+  CHECK(both.client.session->authorizationError().name() == "DEPTH_ZERO_SELF_SIGNED_CERT");
+}
+
+TEST_CASE(
+    "a ticket from a name that asks for nothing is no good where certificates are asked for") {
+  for (const TlsVersion version : kVersions) {
+    TlsOptions strict = sealedWith({keyOf('a')}, version);
+    strict.requestCert = true;
+    strict.ca = testAuthority().cert;
+    const std::string session = sessionWith(sealedWith({keyOf('a')}, version), clientOptions());
+    Ends both = ends(strict, clientOptions());
+    REQUIRE(both.client.session->setSession(session));
+    both.run();
+    CHECK(both.server.failed);
+    CHECK(both.server.errorName() == "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE");
+  }
+}
+
+TEST_CASE("a revocation list that is put in force ends resumption") {
+  TlsOptions asking = sealedWith({keyOf('a')}, TlsVersion::tls13);
+  asking.requestCert = true;
+  asking.ca = testAuthority().cert;
+  const Identity person = issue(testAuthority(), {.subject = "person"});
+  TlsOptions showing = clientOptions();
+  showing.key = person.key;
+  showing.cert = person.cert;
+  const std::string session = sessionWith(asking, showing);
+  CHECK(resumes(ends(asking, showing), session));
+  asking.crl = revocationList(testAuthority(), {person.cert});
+  Ends both = ends(asking, showing);
+  REQUIRE(both.client.session->setSession(session));
+  both.run();
+  CHECK(both.server.errorName() == "CERT_REVOKED");
+}
+
+TEST_CASE("bytes that are no session are refused, and so is a late one") {
+  Ends both = ends(serverOptions(), clientOptions());
+  CHECK_FALSE(both.client.session->setSession(""));
+  CHECK_FALSE(both.client.session->setSession("no session"));
+  CHECK_FALSE(both.server.session->setSession(sessionWith(serverOptions(), clientOptions())));
+  const std::string session = sessionWith(both);
+  CHECK_FALSE(both.client.session->setSession(session));
+}
+
+TEST_CASE("with cacheSessions a client resumes by itself, each host its own session") {
+  for (const TlsVersion version : kVersions) {
+    TlsOptions options = clientOptions();
+    options.cacheSessions = true;
+    const auto credentials = clientCredentials(options);
+    const auto policy = policyOf(only(serverOptions(), version));
+    Ends first = connected(policy, credentials);
+    sessionWith(first);
+    CHECK_FALSE(first.client.session->resumed());
+    Ends elsewhere = connected(policy, credentials, "www.example.com");
+    elsewhere.run();
+    CHECK_FALSE(elsewhere.client.session->resumed());
+    for (int again = 0; again < 3; ++again) {
+      Ends next = connected(policy, credentials);
+      sessionWith(next);
+      CHECK(next.client.session->resumed());
+    }
+  }
+}
+
+TEST_CASE("without cacheSessions a client does not resume by itself") {
+  const auto credentials = clientCredentials(clientOptions());
+  const auto policy = policyOf(serverOptions());
+  Ends first = connected(policy, credentials);
+  sessionWith(first);
+  Ends second = connected(policy, credentials);
+  second.run();
+  CHECK_FALSE(second.client.session->resumed());
+}
+
+}  // namespace
+}  // namespace warren::test
