@@ -122,8 +122,8 @@ class SocketHandle {
   // --- receiving ---------------------------------------------------------------------------------
 
   // Holds back `data`, and the `end` and `close` that follow the peer's FIN or reset, until `resume`.
-  // The peer is slowed down by its full buffers. Neither nests. A socket that also waits for `drain`
-  // when its peer goes away is resumed by that: no `drain` will come.
+  // The peer is slowed down by its full buffers. Neither nests. A failed write lifts a pause that waits
+  // for `drain`, and so does one that was answered with -1 or false: no `drain` will come, `close` will.
   void pause() const;
   void resume() const;
 

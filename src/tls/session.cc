@@ -230,7 +230,7 @@ void Session::close() {
   if (!ready_ || closed_ || error_) return;
   closed_ = true;
   const Call call(*this, nullptr);
-  // Below zero, since the peer's close_notify is not waited for: that is a matter of `receive`.
+  // Sends ours and waits for nothing: the peer's is a matter of `receive`.
   SSL_shutdown(ssl_.get());
   if (outputFailed_) fail(failure());
 }

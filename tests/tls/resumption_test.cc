@@ -1,7 +1,11 @@
+#include <atomic>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "support/catch.h"
 #include "tls/ends.h"
+#include "tls/session_cache.h"
 
 namespace warren::test {
 namespace {
@@ -47,6 +51,41 @@ bool resumes(Ends both, const std::string& session) {
   both.run();
   REQUIRE(both.server.plain == "ping");
   return both.client.session->resumed();
+}
+
+std::string drained(base::RingBuffer& ring) {
+  std::string all;
+  for (const Bytes part : ring.readable()) all += asText(part);
+  ring.consume(ring.size());
+  return all;
+}
+
+// Feeds a session; whether it has said something that means bytes have arrived.
+bool hears(tls::Session& session, const std::string& cipher) {
+  Bytes input = asBytes(cipher);
+  std::byte into[512];
+  for (;;) {
+    switch (session.receive(input, into).state) {
+      case tls::Session::State::plaintext:
+        return true;
+      case tls::Session::State::ready:
+        break;
+      default:
+        return false;
+    }
+  }
+}
+
+// Shakes hands and lets the server, then the client, say something.
+bool greets(tls::Session& client, base::RingBuffer& up, tls::Session& server,
+            base::RingBuffer& down) {
+  hears(client, "");
+  hears(server, drained(up));
+  hears(client, drained(down));
+  hears(server, drained(up));
+  if (!client.ready() || !server.ready()) return false;
+  if (!server.send(asBytes("hello")) || !hears(client, drained(down))) return false;
+  return client.send(asBytes("hello")) && hears(server, drained(up));
 }
 
 TEST_CASE("a session is resumed from its bytes, by other credentials of the client too") {
@@ -226,6 +265,48 @@ TEST_CASE("without cacheSessions a client does not resume by itself") {
   Ends second = connected(policy, credentials);
   second.run();
   CHECK_FALSE(second.client.session->resumed());
+}
+
+TEST_CASE("the cache forgets the host that was not used for longest") {
+  TlsOptions options = clientOptions();
+  options.cacheSessions = true;
+  const auto credentials = clientCredentials(options);
+  const auto policy = policyOf(only(serverOptions(), TlsVersion::tls12));
+  const auto resumedAt = [&](size_t index) {
+    Ends both = connected(policy, credentials, "host" + std::to_string(index) + ".example.com");
+    both.run();
+    REQUIRE(both.fine());
+    return both.client.session->resumed();
+  };
+  for (size_t index = 0; index < tls::SessionCache::kHosts; ++index) CHECK_FALSE(resumedAt(index));
+  CHECK(resumedAt(0));
+  CHECK_FALSE(resumedAt(1000));  // makes room for itself, at the cost of 1
+  CHECK(resumedAt(0));
+  CHECK(resumedAt(2));
+  CHECK_FALSE(resumedAt(1));
+}
+
+TEST_CASE("several threads shake hands with the same credentials") {
+  TlsOptions options = clientOptions();
+  options.cacheSessions = true;
+  const auto credentials = clientCredentials(options);
+  const auto policy = policyOf(sealedWith({keyOf('a')}, TlsVersion::tls13));
+  std::atomic<int> done = 0;
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 4; ++thread) {
+    // Catch2 is not for several threads, so these only count.
+    threads.emplace_back([&] {
+      for (int round = 0; round < 10; ++round) {
+        base::RingBuffer up;
+        base::RingBuffer down;
+        const auto client = tls::Session::client(credentials, "localhost", up);
+        const auto server = tls::Session::server(policy, down);
+        done += greets(**client, up, **server, down) ? 1 : 0;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(done == 40);
 }
 
 }  // namespace

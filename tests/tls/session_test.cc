@@ -81,7 +81,7 @@ TEST_CASE("the handshake goes through whatever the pieces it comes in") {
                          policyOf(only(serverOptions(), TlsVersion::tls13))};
   const auto credentials = clientCredentials(clientOptions());
   for (const auto& policy : policies) {
-    for (const size_t chunk : {1, 2, 3, 5, 7, 64, 255, 1000}) {
+    for (const unsigned chunk : {1u, 2u, 3u, 5u, 7u, 64u, 255u, 1000u}) {
       Ends both = connected(policy, credentials);
       both.run(chunk);
       REQUIRE(both.fine());

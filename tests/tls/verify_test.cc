@@ -183,6 +183,20 @@ TEST_CASE("a revoked certificate fails, another one of the same authority does n
   CHECK(failureOf(serverOptions(), options) == "UNABLE_TO_GET_CRL");
 }
 
+TEST_CASE("a revoked intermediate fails too, and every authority of a chain needs its list") {
+  const Identity middle = issue(testAuthority(), {.subject = "middle", .authority = true});
+  const Identity leaf = issue(middle, {.names = {"DNS:localhost"}});
+  TlsOptions server = serving(leaf);
+  server.cert = leaf.cert + middle.cert;
+  TlsOptions options = clientOptions();
+  options.crl = {revocationList(middle, {}), revocationList(testAuthority(), {middle.cert})};
+  CHECK(failureOf(server, options) == "CERT_REVOKED");
+  options.crl = {revocationList(middle, {}), revocationList(testAuthority(), {})};
+  CHECK(shaken(server, options).fine());
+  options.crl = revocationList(middle, {});
+  CHECK(failureOf(server, options) == "UNABLE_TO_GET_CRL");
+}
+
 TEST_CASE("without rejectUnauthorized the verdict is kept and nothing fails") {
   TlsOptions options = clientOptions();
   options.rejectUnauthorized = false;
