@@ -14,6 +14,7 @@
 #include "warren/proxy_protocol.h"
 #include "warren/reactor.h"
 #include "warren/result.h"
+#include "warren/scoped.h"
 #include "warren/socket.h"
 #include "warren/tls.h"
 #include "warren/tls_facts.h"

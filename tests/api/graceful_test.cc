@@ -117,6 +117,34 @@ TEST_CASE("a client that dials again in close does not keep a drain from its end
   REQUIRE(reactor.step());
 }
 
+TEST_CASE("a scope ends its socket and stops its listener, unless they are released") {
+  Reactor reactor;
+  auto listener = listenOn(reactor, answer());
+  auto kept = listenOn(reactor, answer());
+  const auto dial = [&] {
+    return reactor.connect<>({.hostname = "127.0.0.1", .port = listener.port(), .socket = answer()})
+        .value();
+  };
+  Socket<> ended = dial();
+  Socket<> moved = dial();
+  runUntil(reactor, [&] { return listener.connectionCount() == 2; });
+  runUntil(reactor, [&] { return moved.readyState() == ReadyState::open; });
+  {
+    const Scoped scopedListener(listener);
+    Scoped scoped(ended);
+    Scoped other(moved);
+    scoped = std::move(other);
+    REQUIRE(scoped->readyState() == ReadyState::open);
+    REQUIRE(scoped.release() == moved);
+    REQUIRE(Scoped(kept).release() == kept);
+  }
+  REQUIRE_FALSE(listener.listening());
+  REQUIRE(listener.connectionCount() == 0);
+  REQUIRE(ended.readyState() != ReadyState::open);
+  REQUIRE(moved.readyState() == ReadyState::open);
+  REQUIRE(kept.listening());
+}
+
 TEST_CASE("a drain refuses a deadline that cannot be") {
   Reactor reactor;
   REQUIRE(reactor.drain(-1ms).error().message() ==
