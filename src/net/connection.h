@@ -112,7 +112,7 @@ class Connection : public base::Slot {
   Result<void> setTimeout(Duration after, bool idle);
   void setReferenced(bool referenced);
   Result<void> reload(HandlerTable table);
-  Result<void> upgrade(SharedTls policy, Bytes leftover);
+  Result<void> upgrade(const SharedTls& policy, Bytes leftover);
 
   ReadyState readyState() const;
   uint64_t bytesRead() const { return bytesRead_; }
@@ -185,7 +185,7 @@ class Connection : public base::Slot {
   void refuseGreeting(std::string_view problem);
 
   // TLS: connection_tls.cc
-  void startTls(SharedTls policy);
+  void startTls(const SharedTls& policy);
   Result<void> makeSession(SharedTls policy);
   void decrypt(Bytes input);
   void decryptKept();

@@ -24,10 +24,10 @@ constexpr size_t kSealAtOnce = size_t{64} << 10;
 
 // With a `handshake` handler the socket is open from here on, and writes wait; without one nobody
 // hears of it before it is agreed on.
-void Connection::startTls(SharedTls policy) {
+void Connection::startTls(const SharedTls& policy) {
   state_ = State::handshaking;
   set(kHandshaking);
-  if (Result<void> made = makeSession(std::move(policy)); !made) {
+  if (Result<void> made = makeSession(policy); !made) {
     return handshakeFailed(made.error());
   }
   if (cell_->table->handshake) open();
@@ -60,14 +60,14 @@ Result<void> Connection::makeSession(SharedTls policy) {
 
 // STARTTLS: the same socket goes on, and `handshake` tells when. Sessions of such sockets fail with
 // `close`, since they were open before.
-Result<void> Connection::upgrade(SharedTls policy, Bytes leftover) {
+Result<void> Connection::upgrade(const SharedTls& policy, Bytes leftover) {
   if (state_ != State::open || has(kFinOwed | kFinSent | kWriteDead | kReadDone)) {
     return Error(Usage::closed, Step::handshake, "the socket is closed or ended");
   }
   if (secure() != nullptr) return Error(Usage::conflict, Step::handshake, "it speaks TLS already");
   flushOutput();
   if (queued() > 0) return Error(Usage::conflict, Step::handshake, "bytes are queued");
-  if (Result<void> made = makeSession(std::move(policy)); !made) return made;
+  if (Result<void> made = makeSession(policy); !made) return made;
   set(kHandshaking);
   clear(kDrainOwed);
   keep(leftover);
@@ -258,14 +258,14 @@ void Connection::flushSealed() {
 namespace warren::net {
 
 // No connection is ever secure in this build: nothing calls these.
-void Connection::startTls(SharedTls) {}
+void Connection::startTls(const SharedTls&) {}
 void Connection::decrypt(Bytes) {}
 void Connection::decryptKept() {}
 void Connection::handshakeFailed(const Error&) {}
 void Connection::streamCut() {}
 void Connection::flushSealed() {}
 size_t Connection::seal(std::span<const Bytes>) { return 0; }
-Result<void> Connection::upgrade(SharedTls, Bytes) { return {}; }
+Result<void> Connection::upgrade(const SharedTls&, Bytes) { return {}; }
 
 }  // namespace warren::net
 

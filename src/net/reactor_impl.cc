@@ -447,7 +447,7 @@ Result<void> ReactorImpl::upgrade(Connection& socket, const TlsOptions& options,
   Result<SharedTls> tls = accepted ? listenerTls(options) : dialedTls(options, socket.cell().host);
   if (!tls) return tls.error();
   if (Result<void> prepared = prepareTls(tls->get()); !prepared) return prepared;
-  return socket.upgrade(std::move(*tls), leftover);
+  return socket.upgrade(*tls, leftover);
 }
 
 Result<void> ReactorImpl::prepareTls(const TlsPolicy* policy) {
