@@ -2,7 +2,7 @@
 # CMakeLists.txt builds the same; neither keeps lists of files, so a new file needs no edit here.
 VERSION := 0.1.0
 # Whether TLS is built unless said otherwise. Stands here only: CMake reads this line, and the version.
-TLS_DEFAULT := 0
+TLS_DEFAULT := 1
 
 # The lines that begin with `#:` are what `make help` prints.
 #: warren: targets
