@@ -33,6 +33,9 @@ struct ReactorOptions {
   // Bytes one socket may read, and connections one listener may accept, before others have a turn.
   size_t readBudget = size_t{256} << 10;
   size_t acceptBudget = 64;
+  // TLS handshakes that may go a step on in one turn. A step costs up to a millisecond of cryptography,
+  // which sockets that are open already wait for; they come first in each turn.
+  size_t handshakeBudget = 4;
   // Replaces the system's resolver, which runs getaddrinfo(3) on a thread of its own.
   Resolve resolve{};
   // RFC 8305: the time an address is given before the next one is tried beside it.

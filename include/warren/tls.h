@@ -85,6 +85,9 @@ struct TlsOptions {
   std::vector<std::string> ticketKeys{};
   // From the TCP connection to the end of the handshake; zero: no limit.
   Duration handshakeTimeout = std::chrono::seconds(10);
+  // Server: handshakes of one listener under way at a time. Beyond it, connections wait in the kernel's
+  // queue. 0: no limit. How many go on in a turn is ReactorOptions::handshakeBudget.
+  size_t maxHandshakes = 4096;
   // Gets lines in the form of SSLKEYLOGFILE, on the thread of the connection. Must not throw. Whoever
   // has them reads the traffic.
   Callback<std::string_view> keylog{};

@@ -36,8 +36,13 @@ class TlsFacts {
   std::vector<Certificate> peerCertificates() const;
   std::optional<Certificate> certificate() const;
 
-  // What a client resumes with later; empty until there is one, with TLS 1.3 after the first data.
+  // What a client resumes with later; empty until there is one, with TLS 1.3 after the first data. And
+  // the server's ticket in it.
   std::string session() const;
+  std::string ticket() const;
+  // What both ends can sign with: "ecdsa_secp256r1_sha256". Servers, and clients that were asked for a
+  // certificate; empty when it was resumed.
+  std::vector<std::string> sharedSignatureAlgorithms() const;
   // RFC 5705.
   //   errors  Usage::closed before the handshake, Origin::tls
   Result<std::string> exportKeyingMaterial(size_t size, std::string_view label,
@@ -47,6 +52,16 @@ class TlsFacts {
   std::string peerFinished() const;
   // The longest record from now on, 512..16384. False for other sizes.
   bool setMaxSendFragment(size_t bytes) const;
+
+  // In `open`, before the `handshake` handler, or right after upgradeTls: in the place of the options.
+  // False once the handshake has begun, on the other side (setVerifyMode is for both), and for what
+  // makes no sense.
+  // Client: the name to ask for and to verify; then the session to resume, which belongs to a name.
+  bool setServerName(std::string_view name) const;
+  bool setSession(std::string_view session) const;
+  // Server: whether to ask for a certificate, verified by the option `ca` or the system's roots. Both:
+  // whether to refuse a peer whose certificate does not verify, or who shows none when asked.
+  bool setVerifyMode(bool requestCert, bool rejectUnauthorized) const;
 
  private:
   friend class SocketHandle;

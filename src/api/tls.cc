@@ -17,85 +17,80 @@ tls::Session* find(const detail::HandleId& id) {
                                                           : nullptr;
 }
 
+// What `question` is answered by the session, or nothing.
+template <class Question>
+auto ask(const detail::HandleId& id, const Question& question) {
+  tls::Session* const session = find(id);
+  return session != nullptr ? question(*session) : decltype(question(*session))();
+}
+
 }  // namespace
 
 TlsFacts::operator bool() const { return find(id_) != nullptr; }
 
 bool TlsFacts::authorized() const {
-  const tls::Session* session = find(id_);
-  return session != nullptr && session->authorized();
+  return ask(id_, [](auto& session) { return session.authorized(); });
 }
-
 Error TlsFacts::authorizationError() const {
-  const tls::Session* session = find(id_);
-  return session != nullptr ? session->authorizationError() : Error();
+  return ask(id_, [](auto& session) { return session.authorizationError(); });
 }
-
 std::string TlsFacts::alpnProtocol() const {
-  const tls::Session* session = find(id_);
-  return session != nullptr ? session->alpnProtocol() : std::string();
+  return ask(id_, [](auto& session) { return session.alpnProtocol(); });
 }
-
 std::string TlsFacts::serverName() const {
-  const tls::Session* session = find(id_);
-  return session != nullptr ? session->serverName() : std::string();
+  return ask(id_, [](auto& session) { return session.serverName(); });
 }
-
 TlsVersion TlsFacts::version() const {
-  const tls::Session* session = find(id_);
-  return session != nullptr ? session->version() : TlsVersion::unknown;
+  return ask(id_, [](auto& session) { return session.version(); });
 }
-
 std::string TlsFacts::cipher() const {
-  const tls::Session* session = find(id_);
-  return session != nullptr ? session->cipher() : std::string();
+  return ask(id_, [](auto& session) { return session.cipher(); });
 }
-
 std::string TlsFacts::keyExchange() const {
-  const tls::Session* session = find(id_);
-  return session != nullptr ? session->keyExchange() : std::string();
+  return ask(id_, [](auto& session) { return session.keyExchange(); });
 }
-
 bool TlsFacts::resumed() const {
-  const tls::Session* session = find(id_);
-  return session != nullptr && session->resumed();
+  return ask(id_, [](auto& session) { return session.resumed(); });
 }
-
 std::vector<Certificate> TlsFacts::peerCertificates() const {
-  const tls::Session* session = find(id_);
-  return session != nullptr ? session->peerCertificates() : std::vector<Certificate>();
+  return ask(id_, [](auto& session) { return session.peerCertificates(); });
 }
-
 std::optional<Certificate> TlsFacts::certificate() const {
-  const tls::Session* session = find(id_);
-  return session != nullptr ? session->certificate() : std::nullopt;
+  return ask(id_, [](auto& session) { return session.certificate(); });
 }
-
 std::string TlsFacts::session() const {
-  const tls::Session* session = find(id_);
-  return session != nullptr ? session->session() : std::string();
+  return ask(id_, [](auto& session) { return session.session(); });
 }
-
+std::string TlsFacts::ticket() const {
+  return ask(id_, [](auto& session) { return session.ticket(); });
+}
+std::vector<std::string> TlsFacts::sharedSignatureAlgorithms() const {
+  return ask(id_, [](auto& session) { return session.sharedSignatureAlgorithms(); });
+}
 Result<std::string> TlsFacts::exportKeyingMaterial(size_t size, std::string_view label,
                                                    std::string_view context) const {
   const tls::Session* session = find(id_);
   if (session == nullptr) return Error(Usage::closed, Step::none, "the socket has no TLS session");
   return session->exportKeyingMaterial(size, label, context);
 }
-
 std::string TlsFacts::finished() const {
-  const tls::Session* session = find(id_);
-  return session != nullptr ? session->finished() : std::string();
+  return ask(id_, [](auto& session) { return session.finished(); });
 }
-
 std::string TlsFacts::peerFinished() const {
-  const tls::Session* session = find(id_);
-  return session != nullptr ? session->peerFinished() : std::string();
+  return ask(id_, [](auto& session) { return session.peerFinished(); });
 }
-
 bool TlsFacts::setMaxSendFragment(size_t bytes) const {
-  tls::Session* session = find(id_);
-  return session != nullptr && session->setMaxSendFragment(bytes);
+  return ask(id_, [&](auto& session) { return session.setMaxSendFragment(bytes); });
+}
+bool TlsFacts::setServerName(std::string_view name) const {
+  return ask(id_, [&](auto& session) { return session.setServerName(name); });
+}
+bool TlsFacts::setSession(std::string_view bytes) const {
+  return ask(id_, [&](auto& session) { return session.setSession(bytes); });
+}
+bool TlsFacts::setVerifyMode(bool requestCert, bool rejectUnauthorized) const {
+  return ask(id_,
+             [&](auto& session) { return session.setVerifyMode(requestCert, rejectUnauthorized); });
 }
 
 #else
@@ -112,6 +107,8 @@ bool TlsFacts::resumed() const { return false; }
 std::vector<Certificate> TlsFacts::peerCertificates() const { return {}; }
 std::optional<Certificate> TlsFacts::certificate() const { return {}; }
 std::string TlsFacts::session() const { return {}; }
+std::string TlsFacts::ticket() const { return {}; }
+std::vector<std::string> TlsFacts::sharedSignatureAlgorithms() const { return {}; }
 Result<std::string> TlsFacts::exportKeyingMaterial(size_t, std::string_view,
                                                    std::string_view) const {
   return Error(Usage::unsupported, Step::none, "tls: warren was built without it");
@@ -119,6 +116,9 @@ Result<std::string> TlsFacts::exportKeyingMaterial(size_t, std::string_view,
 std::string TlsFacts::finished() const { return {}; }
 std::string TlsFacts::peerFinished() const { return {}; }
 bool TlsFacts::setMaxSendFragment(size_t) const { return false; }
+bool TlsFacts::setServerName(std::string_view) const { return false; }
+bool TlsFacts::setSession(std::string_view) const { return false; }
+bool TlsFacts::setVerifyMode(bool, bool) const { return false; }
 
 #endif
 

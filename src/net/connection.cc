@@ -167,7 +167,8 @@ void Connection::onReady(const os::Event& event) {
             (event.ended ? kEnded : 0u);
   if (state_ == State::greeting) return readGreeting();
   if (event.broken && has(kReadDone) && state_ == State::open) return broken();
-  if (event.readable) readWithinBudget();
+  // Cryptography waits until those that are open have had this turn's events.
+  if (event.readable) has(kHandshaking) ? reactor().ready(*this) : readWithinBudget();
   if (event.writable && (cold_ != nullptr || has(kDrainOwed | kFinOwed))) flushAndDrain();
 }
 

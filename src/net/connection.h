@@ -190,6 +190,8 @@ class Connection : public base::Slot {
   void decrypt(Bytes input);
   void decryptKept();
   void keep(Bytes input);
+  void beginHandshake();
+  void endHandshake();
   void handshaken();
   void handshakeFailed(const Error& error);
   void streamCut();

@@ -128,6 +128,7 @@ bool Connection::release() {
   dropCold();
   reactor().timers().cancel(links_.timeout);
   WARREN_CHECK(deadline_ == kNone);
+  if (has(kHandshaking)) endHandshake();
 
   ReactorImpl& reactor = this->reactor();
   if (has(kReferenced)) reactor.dropReference();

@@ -16,6 +16,8 @@ bool Connection::mayRead() const {
 
 // Reads until the kernel has no more, or the socket has had its share of the turn.
 void Connection::readWithinBudget() {
+  if (has(kHandshaking) && mayRead() && !reactor().takeHandshakeStep())
+    return reactor().ready(*this);
   const std::span<std::byte> buffer = reactor().receiveBuffer();
   size_t budget = reactor().options().readBudget;
   while (mayRead()) {

@@ -26,7 +26,7 @@ constexpr size_t kSealAtOnce = size_t{64} << 10;
 // hears of it before it is agreed on.
 void Connection::startTls(const SharedTls& policy) {
   state_ = State::handshaking;
-  set(kHandshaking);
+  beginHandshake();
   if (Result<void> made = makeSession(policy); !made) {
     return handshakeFailed(made.error());
   }
@@ -68,16 +68,29 @@ Result<void> Connection::upgrade(const SharedTls& policy, Bytes leftover) {
   flushOutput();
   if (queued() > 0) return Error(Usage::conflict, Step::handshake, "bytes are queued");
   if (Result<void> made = makeSession(policy); !made) return made;
-  set(kHandshaking);
+  beginHandshake();
   clear(kDrainOwed);
   keep(leftover);
   reactor().ready(*this);
   return {};
 }
 
-void Connection::handshaken() {
+void Connection::beginHandshake() {
+  set(kHandshaking);
+  ++cell_->handshakes;
+}
+
+// Its listener may have waited for that.
+void Connection::endHandshake() {
   clear(kHandshaking);
+  --cell_->handshakes;
   reactor().timers().cancel(deadline_);
+  if (Listener* listener = reactor().findListener(cell_->listener)) listener->reconsider();
+}
+
+void Connection::handshaken() {
+  endHandshake();
+  if (state_ == State::closed) return;  // by `acceptError`
   ++reactor().stats().handshakes;
   if (state_ == State::handshaking) return open();
   call(cell_->table->handshake, true, secure()->session->authorizationError());
@@ -90,8 +103,8 @@ void Connection::handshaken() {
 // Never silent: `handshake` hears of it, or `connectError`, or, for an accepted socket that nobody has
 // heard of, `error` alone.
 void Connection::handshakeFailed(const Error& error) {
-  clear(kHandshaking);
-  reactor().timers().cancel(deadline_);
+  endHandshake();
+  if (state_ == State::closed) return;
   ++reactor().stats().handshakeFailures;
   if (connecting()) return failed(error);
   if (state_ == State::open) {
@@ -262,6 +275,7 @@ void Connection::startTls(const SharedTls&) {}
 void Connection::decrypt(Bytes) {}
 void Connection::decryptKept() {}
 void Connection::handshakeFailed(const Error&) {}
+void Connection::endHandshake() {}
 void Connection::streamCut() {}
 void Connection::flushSealed() {}
 size_t Connection::seal(std::span<const Bytes>) { return 0; }

@@ -44,6 +44,7 @@ class HandlerCell {
   uint32_t references = 0;
   uint32_t firstSocket = kNone;  // newest first, linked by Connection
   size_t openSockets = 0;        // those that have not had their `close`
+  size_t handshakes = 0;         // under way
   uint64_t bytesRead = 0;
   uint64_t bytesWritten = 0;  // taken by the kernel
 

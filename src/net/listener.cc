@@ -291,6 +291,8 @@ void Listener::onReady(Part place) {
 }
 
 bool Listener::full() const {
+  const size_t maxHandshakes = cell_->tls != nullptr ? cell_->tls->maxHandshakes : 0;
+  if (maxHandshakes > 0 && cell_->handshakes >= maxHandshakes) return true;
   // The listener holds one of the references, each socket another.
   return maxConnections_ > 0 && cell_->references > maxConnections_;
 }

@@ -52,7 +52,7 @@ class Listener : public base::Slot {
   // Watches the descriptors from now on.
   Result<void> start();
   void onReady(Part endpoint);
-  // Something came free: a descriptor, or a place below maxConnections.
+  // Something came free: a descriptor, or a place below maxConnections or maxHandshakes.
   void reconsider();
   // Tells the user that a connection could not be accepted.
   void report(const Error& error);

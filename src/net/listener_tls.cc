@@ -25,6 +25,7 @@ Result<void> Listener::reloadTls(const TlsOptions& options) {
   Result<SharedTls> fresh = listenerTls(options);
   if (!fresh) return fresh.error();
   cell_->tls = std::move(*fresh);
+  reconsider();
   return {};
 }
 

@@ -25,6 +25,7 @@ Error outOfMemory(Step step, const char* what) { return {Origin::kernel, ENOMEM,
 ReactorOptions atLeastOne(ReactorOptions options) {
   options.readBudget = std::max<size_t>(options.readBudget, 1);
   options.acceptBudget = std::max<size_t>(options.acceptBudget, 1);
+  options.handshakeBudget = std::max<size_t>(options.handshakeBudget, 1);
   return options;
 }
 
@@ -167,6 +168,7 @@ void ReactorImpl::runAnswers() {
 void ReactorImpl::runReadyList() {
   uint32_t at = std::exchange(readyHead_, kNone);
   readyTail_ = kNone;
+  handshakesLeft_ = options_.handshakeBudget;
   while (at != kNone) {
     auto* socket = static_cast<Connection*>(slab_.at(at));
     at = socket->links_.nextReady;
@@ -516,6 +518,12 @@ void ReactorImpl::ready(Connection& socket) {
     static_cast<Connection*>(slab_.at(readyTail_))->links_.nextReady = socket.index;
   }
   readyTail_ = socket.index;
+}
+
+bool ReactorImpl::takeHandshakeStep() {
+  if (handshakesLeft_ == 0) return false;
+  --handshakesLeft_;
+  return true;
 }
 
 void ReactorImpl::flushLater(Connection& socket) {

@@ -75,6 +75,7 @@ class ReactorImpl {
   void dispatch(Connection* socket, const Function& function);
 
   void ready(Connection& socket);       // work is left: onWorkLeft soon
+  bool takeHandshakeStep();             // false: this turn has had its share of cryptography
   void flushLater(Connection& socket);  // flushQueued when the handler under way returns
   void retire(Connection& socket);      // the sweep looks at it
   void retire(Listener& listener);
@@ -162,6 +163,7 @@ class ReactorImpl {
 
   uint32_t readyHead_ = kNone;  // linked through Connection::nextReady_
   uint32_t readyTail_ = kNone;
+  size_t handshakesLeft_ = 0;  // of this turn
   std::vector<Connection*> flushList_;
   std::vector<Connection*> retired_;
   std::vector<Connection*> sweeping_;  // keeps its memory between turns

@@ -23,6 +23,7 @@ Result<std::shared_ptr<const tls::Credentials>> credentialsFor(const TlsOptions&
 
 TlsPolicy limitsOf(const TlsOptions& options) {
   TlsPolicy policy;
+  policy.maxHandshakes = options.maxHandshakes;
   policy.handshakeTimeout = options.handshakeTimeout;
   policy.tolerateTruncation = options.tolerateTruncation;
   return policy;

@@ -24,6 +24,7 @@ namespace warren::net {
 // The TLS policy of sockets: a listener has a server's, a dialed socket a client's. Never changed, only
 // replaced: sessions keep the one they began with.
 struct TlsPolicy {
+  size_t maxHandshakes = 0;  // of one listener at a time; 0: no limit
   std::shared_ptr<const tls::ServerPolicy> server;
   std::shared_ptr<const tls::Credentials> client;
   std::string host;  // client: the name or address that must be the peer's
@@ -45,7 +46,9 @@ struct Secure {
 
 #else
 
-struct TlsPolicy {};
+struct TlsPolicy {
+  size_t maxHandshakes = 0;
+};
 
 struct Secure {
   base::RingBuffer wire;

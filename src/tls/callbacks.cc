@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "tls/credentials_impl.h"
@@ -54,6 +55,21 @@ bool signs(KeyKind kind, uint16_t algorithm, bool tls13) {
          (kind == KeyKind::p521 && algorithm == SSL_SIGN_ECDSA_SECP521R1_SHA512);
 }
 
+// Those of the peer's algorithms that one of our keys can do, as bits: places in kSignatures.
+uint16_t shared(const std::vector<Pair>& pairs, std::span<const uint16_t> peers, bool tls13) {
+  static_assert(std::size(kSignatures) <= 16);
+  uint16_t bits = 0;
+  for (size_t place = 0; place < std::size(kSignatures); ++place) {
+    const uint16_t algorithm = kSignatures[place];
+    const bool ours = std::any_of(pairs.begin(), pairs.end(), [&](const Pair& pair) {
+      return signs(pair.kind, algorithm, tls13);
+    });
+    const bool both = ours && std::find(peers.begin(), peers.end(), algorithm) != peers.end();
+    if (both) bits = static_cast<uint16_t>(bits | 1u << place);
+  }
+  return bits;
+}
+
 bool setPair(SSL* ssl, const Pair& pair) {
   std::vector<CRYPTO_BUFFER*> chain;
   for (const bssl::UniquePtr<CRYPTO_BUFFER>& one : pair.chain) chain.push_back(one.get());
@@ -87,6 +103,8 @@ const Credentials& Callbacks::credentialsOf(const SSL* ssl) { return *sessionOf(
 void Callbacks::note(const SSL* ssl, Verdict verdict) {
   sessionOf(ssl).verdict_ = std::make_unique<Verdict>(std::move(verdict));
 }
+
+bool Callbacks::rejects(const SSL* ssl) { return sessionOf(ssl).rejectUnauthorized_; }
 
 // --- transport ---------------------------------------------------------------------------------
 
@@ -127,19 +145,10 @@ ssl_select_cert_result_t Callbacks::chooseCredentials(const SSL_CLIENT_HELLO* he
   Session& session = sessionOf(hello->ssl);
   const char* const asked = SSL_get_servername(hello->ssl, TLSEXT_NAMETYPE_host_name);
   const std::string name = asked != nullptr ? asked : "";
-  if (!follow(session, session.policy_->choose(name))) return ssl_select_cert_error;
+  if (!session.follow(session.policy_->choose(name))) return ssl_select_cert_error;
   if (!session.setScope(name)) return ssl_select_cert_error;
   noteCiphers(session, *hello);
   return ssl_select_cert_success;
-}
-
-bool Callbacks::follow(Session& session, const Credentials& chosen) {
-  const Credentials& before = *session.credentials_;
-  if (&chosen == &before) return true;
-  SSL* const ssl = session.ssl_.get();
-  if (SSL_set_SSL_CTX(ssl, chosen.context.get()) == nullptr) return false;
-  session.credentials_ = &chosen;
-  return chosen.apply(ssl);
 }
 
 // TLS 1.2 ties a cipher to the type of key, so a key is good only if both ends have a cipher for it.
@@ -166,6 +175,7 @@ int Callbacks::choosePair(SSL* ssl, void*) {
   const bool tls13 = SSL_version(ssl) >= TLS1_3_VERSION;
   const uint16_t* algorithms = nullptr;
   const size_t count = SSL_get0_peer_verify_algorithms(ssl, &algorithms);
+  session.signatures_ = shared(pairs, {algorithms, count}, tls13);
   const auto suits = [&](const Pair& pair) {
     const bool cipher = pair.kind == KeyKind::rsa ? session.seesRsa_ : session.seesEcdsa_;
     if (!tls13 && !cipher) return false;

@@ -21,13 +21,13 @@ struct Callbacks {
 
   static const Credentials& credentialsOf(const SSL* ssl);
   static void note(const SSL* ssl, Verdict verdict);
+  static bool rejects(const SSL* ssl);
 
  private:
   static Session& sessionOf(const SSL* ssl);
   static int readInput(BIO* bio, char* into, int size);
   static int writeOutput(BIO* bio, const char* data, int size);
   static ssl_select_cert_result_t chooseCredentials(const SSL_CLIENT_HELLO* hello);
-  static bool follow(Session& session, const Credentials& chosen);
   static void noteCiphers(Session& session, const SSL_CLIENT_HELLO& hello);
   static int choosePair(SSL* ssl, void* unused);
   static int chooseProtocol(SSL* ssl, const uint8_t** out, uint8_t* outSize, const uint8_t* offered,

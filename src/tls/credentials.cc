@@ -14,15 +14,6 @@ namespace {
 // that old versions of BoringSSL do not know.
 constexpr const char* kUsualCurves[] = {"X25519MLKEM768:X25519:P-256:P-384", "X25519:P-256:P-384"};
 
-// BoringSSL's own list with Ed25519, which OpenSSL's servers use, and without SHA-1.
-constexpr uint16_t kPeerSignatures[] = {
-    SSL_SIGN_ECDSA_SECP256R1_SHA256, SSL_SIGN_ED25519,
-    SSL_SIGN_RSA_PSS_RSAE_SHA256,    SSL_SIGN_RSA_PKCS1_SHA256,
-    SSL_SIGN_ECDSA_SECP384R1_SHA384, SSL_SIGN_RSA_PSS_RSAE_SHA384,
-    SSL_SIGN_RSA_PKCS1_SHA384,       SSL_SIGN_ECDSA_SECP521R1_SHA512,
-    SSL_SIGN_RSA_PSS_RSAE_SHA512,    SSL_SIGN_RSA_PKCS1_SHA512,
-};
-
 bool isVersion(TlsVersion version) {
   return version == TlsVersion::tls12 || version == TlsVersion::tls13;
 }
@@ -132,10 +123,9 @@ Result<void> setSimple(Credentials& credentials, const TlsOptions& options) {
   SSL_CTX* const context = credentials.context.get();
   // Strict on purpose, and no renegotiation: BoringSSL's default is never.
   SSL_CTX_set_mode(context, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  bool done =
-      SSL_CTX_set_min_proto_version(context, static_cast<uint16_t>(options.minVersion)) &&
-      SSL_CTX_set_max_proto_version(context, static_cast<uint16_t>(options.maxVersion)) &&
-      SSL_CTX_set_verify_algorithm_prefs(context, kPeerSignatures, std::size(kPeerSignatures));
+  bool done = SSL_CTX_set_min_proto_version(context, static_cast<uint16_t>(options.minVersion)) &&
+              SSL_CTX_set_max_proto_version(context, static_cast<uint16_t>(options.maxVersion)) &&
+              SSL_CTX_set_verify_algorithm_prefs(context, kSignatures, std::size(kSignatures));
   if (done && !options.ocspResponse.empty()) {
     done = SSL_CTX_set_ocsp_response(context, octets(options.ocspResponse),
                                      options.ocspResponse.size()) != 0;
@@ -204,13 +194,6 @@ Result<void> setAll(Credentials& credentials, const TlsOptions& options) {
   return {};
 }
 
-int verifyMode(const Credentials& credentials) {
-  if (credentials.role == Role::client) return SSL_VERIFY_PEER;
-  if (!credentials.requestCert) return SSL_VERIFY_NONE;
-  return SSL_VERIFY_PEER |
-         (credentials.rejectUnauthorized ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE);
-}
-
 bool setUsualCurves(SSL* ssl) {
   const bool done =
       std::any_of(std::begin(kUsualCurves), std::end(kUsualCurves),
@@ -222,7 +205,6 @@ bool setUsualCurves(SSL* ssl) {
 }  // namespace
 
 bool Credentials::apply(SSL* ssl) const {
-  SSL_set_verify(ssl, verifyMode(*this), nullptr);  // verifyChain decides
   if (sessionTickets) {
     SSL_clear_options(ssl, SSL_OP_NO_TICKET);
   } else {
@@ -242,7 +224,17 @@ bool Credentials::apply(SSL* ssl) const {
          SSL_set_max_proto_version(ssl, static_cast<uint16_t>(maxVersion));
 }
 
+// What the headers promise the loader may not keep: the names of the functions are OpenSSL's too.
+Result<void> checkLibrary(std::string_view loaded) {
+  if (loaded == "BoringSSL") return {};
+  return refusal(Usage::unsupported, "TLS needs BoringSSL, but this process has loaded \"" +
+                                         std::string(loaded) + "\" in its place");
+}
+
 Result<std::shared_ptr<const Credentials>> makeCredentials(const TlsOptions& options, Role role) {
+  if (Result<void> library = checkLibrary(OpenSSL_version(OPENSSL_VERSION)); !library) {
+    return library.error();
+  }
   if (Result<void> numbers = checkNumbers(options); !numbers) return numbers.error();
   auto credentials = std::make_shared<Credentials>();
   {

@@ -26,6 +26,16 @@ struct Pair {
   std::vector<bssl::UniquePtr<CRYPTO_BUFFER>> chain;
 };
 
+// What is taken for a signature: BoringSSL's own list with Ed25519, which OpenSSL's servers use, and
+// without SHA-1.
+inline constexpr uint16_t kSignatures[] = {
+    SSL_SIGN_ECDSA_SECP256R1_SHA256, SSL_SIGN_ED25519,
+    SSL_SIGN_RSA_PSS_RSAE_SHA256,    SSL_SIGN_RSA_PKCS1_SHA256,
+    SSL_SIGN_ECDSA_SECP384R1_SHA384, SSL_SIGN_RSA_PSS_RSAE_SHA384,
+    SSL_SIGN_RSA_PKCS1_SHA384,       SSL_SIGN_ECDSA_SECP521R1_SHA512,
+    SSL_SIGN_RSA_PSS_RSAE_SHA512,    SSL_SIGN_RSA_PKCS1_SHA512,
+};
+
 struct TicketKey {
   std::array<uint8_t, 16> name;
   std::array<uint8_t, 16> hmac;
@@ -42,8 +52,6 @@ class Credentials {
   // versions, verification and limits as they were.
   bool apply(SSL* ssl) const;
 
-  bool verifies() const { return role == Role::client || requestCert; }
-
   Role role = Role::client;
   bssl::UniquePtr<SSL_CTX> context;
   std::vector<Pair> pairs;
@@ -54,6 +62,7 @@ class Credentials {
   bool ordered = false;  // the user has said which ciphers or groups are better
   bool requestCert = false;
   bool rejectUnauthorized = true;
+  bool trustsSome = false;    // the context knows whom
   bool rootsMissing = false;  // the system's were asked for, and it has none
   bool sessionTickets = true;
   TlsVersion minVersion = TlsVersion::tls12;
@@ -66,6 +75,9 @@ class Credentials {
 };
 
 // --- the parts of makeCredentials --------------------------------------------------------------
+
+// `loaded` is what the library calls itself.
+Result<void> checkLibrary(std::string_view loaded);
 
 // pairs.cc: matches keys and chains.
 Result<std::vector<Pair>> makePairs(const TlsOptions& options);

@@ -10,6 +10,7 @@
 #include "tls/callbacks.h"
 #include "tls/credentials_impl.h"
 #include "tls/failure.h"
+#include "tls/roots.h"
 #include "tls/verify.h"
 
 namespace warren::tls {
@@ -44,7 +45,11 @@ void Session::Free::operator()(ssl_st* ssl) const { SSL_free(ssl); }
 void Session::Free::operator()(ssl_session_st* session) const { SSL_SESSION_free(session); }
 
 Session::Session(const Credentials& credentials, base::RingBuffer& output)
-    : credentials_(&credentials), output_(&output) {}
+    : credentials_(&credentials),
+      output_(&output),
+      fragment_(static_cast<uint16_t>(credentials.maxSendFragment)),
+      requestCert_(credentials.requestCert),
+      rejectUnauthorized_(credentials.rejectUnauthorized) {}
 
 Session::~Session() = default;
 
@@ -67,9 +72,7 @@ Result<std::unique_ptr<Session>> Session::client(std::shared_ptr<const Credentia
   session->host_ = expected;
   session->own_ = std::move(credentials);
   const Call call(*session, nullptr);
-  if (!session->start(SSL_new(session->own_->context.get())) || !session->startClient()) {
-    return outOfMemory(Step::handshake);
-  }
+  if (!session->start() || !session->startClient()) return outOfMemory(Step::handshake);
   session->offerCached();
   return session;
 }
@@ -81,14 +84,13 @@ Result<std::unique_ptr<Session>> Session::server(std::shared_ptr<const ServerPol
   std::unique_ptr<Session> session(new Session(*policy->fallback, output));
   session->policy_ = std::move(policy);
   const Call call(*session, nullptr);
-  if (!session->start(SSL_new(session->credentials_->context.get()))) {
-    return outOfMemory(Step::handshake);
-  }
+  if (!session->start()) return outOfMemory(Step::handshake);
   SSL_set_accept_state(session->ssl_.get());
   return session;
 }
 
-bool Session::start(ssl_st* ssl) {
+bool Session::start() {
+  SSL* const ssl = SSL_new(credentials_->context.get());
   ssl_.reset(ssl);
   if (ssl == nullptr) return false;
   bssl::UniquePtr<BIO> transport = Callbacks::transport(*this);
@@ -97,7 +99,29 @@ bool Session::start(ssl_st* ssl) {
   SSL_set_bio(ssl, bio, bio);
   SSL_set_app_data(ssl, this);
   SSL_set_shed_handshake_config(ssl, 1);  // what only the handshake needs goes with it
-  return credentials_->apply(ssl);
+  return credentials_->apply(ssl) && applyVerifyMode();
+}
+
+// The credentials of the name that the client has asked for.
+bool Session::follow(const Credentials& chosen) {
+  if (&chosen == credentials_) return true;
+  if (SSL_set_SSL_CTX(ssl_.get(), chosen.context.get()) == nullptr) return false;
+  credentials_ = &chosen;
+  fragment_ = static_cast<uint16_t>(chosen.maxSendFragment);
+  if (!ownVerifyMode_) {
+    requestCert_ = chosen.requestCert;
+    rejectUnauthorized_ = chosen.rejectUnauthorized;
+  }
+  return chosen.apply(ssl_.get()) && applyVerifyMode();
+}
+
+// verifyChain decides what comes of it.
+bool Session::applyVerifyMode() {
+  const int insist = own_ == nullptr && rejectUnauthorized_ ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0;
+  SSL_set_verify(ssl_.get(), verifies() ? SSL_VERIFY_PEER | insist : SSL_VERIFY_NONE, nullptr);
+  if (!verifies() || credentials_->trustsSome) return true;
+  X509_STORE* const roots = systemRoots().store.get();
+  return roots != nullptr && SSL_set1_verify_cert_store(ssl_.get(), roots) == 1;
 }
 
 bool Session::startClient() {
@@ -121,6 +145,8 @@ bool Session::setScope(const std::string& name) {
   SessionScope scope;
   SHA256_Init(&sum);
   SHA256_Update(&sum, credentials_->scope.data(), credentials_->scope.size());
+  const uint8_t mode[] = {requestCert_, rejectUnauthorized_};
+  SHA256_Update(&sum, mode, sizeof mode);
   SHA256_Update(&sum, name.data(), name.size());
   SHA256_Final(scope.data(), &sum);
   return SSL_set_session_id_context(ssl_.get(), scope.data(), scope.size()) == 1;
@@ -148,17 +174,18 @@ Session::Received Session::handshake() {
 }
 
 Session::Received Session::becomeReady() {
-  if (SSL_session_reused(ssl_.get()) && credentials_->verifies() &&
+  if (SSL_session_reused(ssl_.get()) && verifies() &&
       SSL_get0_peer_certificates(ssl_.get()) != nullptr) {
     // The certificate was not looked at again: what was found then is kept with the session.
     const long code = SSL_get_verify_result(ssl_.get());
     verdict_ = std::make_unique<Verdict>(Verdict{static_cast<int>(code), {}});
-    if (code != X509_V_OK && credentials_->rejectUnauthorized) {
+    if (code != X509_V_OK && rejectUnauthorized_) {
       SSL_send_fatal_alert(ssl_.get(), SSL_AD_BAD_CERTIFICATE);
       return fail(verifyError(*verdict_));
     }
   }
   ready_ = true;
+  if (!limitRecords()) return fail(outOfMemory(Step::handshake));
   return {State::ready};
 }
 
@@ -216,14 +243,30 @@ Result<size_t> Session::send(Bytes plain) {
     return size_t{0};
   }
   const Call call(*this, nullptr);
-  if (plain.empty()) return size_t{0};
-  const int taken = SSL_write(ssl_.get(), plain.data(), static_cast<int>(plain.size()));
-  if (taken > 0) {
-    WARREN_CHECK(static_cast<size_t>(taken) == plain.size());
-    return plain.size();
+  const size_t quick = fragment_ > kQuickRecord ? std::min<size_t>(plain.size(), quickLeft_) : 0;
+  if (quick > 0) {
+    if (!seal(plain.first(quick))) return error_;
+    quickLeft_ = static_cast<uint16_t>(quickLeft_ - quick);
+    if (quickLeft_ == 0) limitRecords();
   }
-  fail(failure());
-  return error_;
+  if (quick < plain.size() && !seal(plain.subspan(quick))) return error_;
+  return plain.size();
+}
+
+// Not an empty one: to BoringSSL that is an error.
+bool Session::seal(Bytes plain) {
+  const int taken = SSL_write(ssl_.get(), plain.data(), static_cast<int>(plain.size()));
+  if (taken <= 0) {
+    fail(failure());
+    return false;
+  }
+  WARREN_CHECK(static_cast<size_t>(taken) == plain.size());
+  return true;
+}
+
+bool Session::limitRecords() {
+  const size_t longest = quickLeft_ > 0 ? std::min<size_t>(fragment_, kQuickRecord) : fragment_;
+  return SSL_set_max_send_fragment(ssl_.get(), longest) == 1;
 }
 
 void Session::close() {

@@ -89,16 +89,31 @@ class Session {
   std::vector<Certificate> peerCertificates() const;  // the peer's own first
   std::optional<Certificate> certificate() const;     // ours
   std::string session() const;  // to resume with later; empty until there is one
+  std::string ticket() const;   // the server's part of it
+  // What both ends can sign with: "ecdsa_secp256r1_sha256". Servers, and clients that were asked for a
+  // certificate.
+  std::vector<std::string> sharedSignatureAlgorithms() const;
   // Client, before the first receive. False if it is none, or not for this host and this trust.
   bool setSession(std::string_view session);
+  // Client, before the first receive: another name to ask for and to verify. False otherwise, and for
+  // what can be no name. Drops what setSession has set: sessions belong to a name.
+  bool setServerName(std::string_view name);
+  // Before the first receive: in the place of the options of these names. A client always asks.
+  bool setVerifyMode(bool requestCert, bool rejectUnauthorized);
   // 1..16384 bytes. A `context` whose data() is null is none, which TLS 1.2 tells from an empty one.
   Result<std::string> exportKeyingMaterial(size_t size, std::string_view label,
                                            std::string_view context) const;
-  std::string finished() const;           // TLS 1.2 only
-  std::string peerFinished() const;       // TLS 1.2 only
-  bool setMaxSendFragment(size_t bytes);  // 512..16384
+  std::string finished() const;      // TLS 1.2 only
+  std::string peerFinished() const;  // TLS 1.2 only
+  // The longest record from now on, 512..16384. The first bytes go out in shorter ones.
+  bool setMaxSendFragment(size_t bytes);
 
  private:
+  // A record that fills one TCP segment can be opened when that segment is there. After the first round
+  // trip there are several under way, and long records cost less.
+  static constexpr size_t kQuickStart = 10 * 1369;
+  static constexpr size_t kQuickRecord = 1369;  // in IPv6 with timestamps, under TLS 1.2
+
   friend struct Callbacks;  // BoringSSL's way back in
   class Call;
 
@@ -108,8 +123,11 @@ class Session {
   };
 
   Session(const Credentials& credentials, base::RingBuffer& output);
-  bool start(ssl_st* ssl);
+  bool start();
   bool startClient();
+  bool follow(const Credentials& chosen);
+  bool applyVerifyMode();
+  bool verifies() const { return own_ != nullptr || requestCert_; }
   void offerCached();
   bool setScope(const std::string& name);
   bool inScope(const ssl_session_st* known) const;
@@ -118,6 +136,8 @@ class Session {
   Received read(std::span<std::byte> into);
   Received outcome(int returned);
   Received becomeReady();
+  bool seal(Bytes plain);
+  bool limitRecords();
   Received fail(Error error);
   Error failure() const;
 
@@ -132,6 +152,12 @@ class Session {
   Bytes* input_ = nullptr;  // of the call that runs
   std::string host_;        // client: whom we expect
   Error error_;
+  uint16_t fragment_;                 // the longest record
+  uint16_t quickLeft_ = kQuickStart;  // bytes still to go out in short records
+  uint16_t signatures_ = 0;           // shared ones: bits, places in the table of them
+  bool requestCert_;                  // of the credentials in force, or set for this session
+  bool rejectUnauthorized_;
+  bool ownVerifyMode_ = false;
   bool started_ = false;
   bool ready_ = false;
   bool closed_ = false;

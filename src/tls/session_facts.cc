@@ -31,7 +31,7 @@ bool Session::authorized() const {
 
 Error Session::authorizationError() const {
   if (verdict_ != nullptr) return verifyError(*verdict_);
-  const bool shown = !ready_ || !credentials_->verifies();
+  const bool shown = !ready_ || !verifies();
   if (shown) return {};
   return reasonError(SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, Step::handshake);
 }
@@ -83,6 +83,16 @@ std::optional<Certificate> Session::certificate() const {
   return describe(pair_->chain.front().get());
 }
 
+std::vector<std::string> Session::sharedSignatureAlgorithms() const {
+  std::vector<std::string> names;
+  for (size_t place = 0; place < std::size(kSignatures); ++place) {
+    if ((signatures_ >> place & 1) == 0) continue;
+    const char* const name = SSL_get_signature_algorithm_name(kSignatures[place], 1);
+    if (name != nullptr) names.emplace_back(name);
+  }
+  return names;
+}
+
 // --- resumption --------------------------------------------------------------------------------
 
 std::string Session::session() const {
@@ -96,6 +106,14 @@ std::string Session::session() const {
     return {};
   }
   const bssl::UniquePtr<uint8_t> owned(data);
+  return std::string(textOf(data, size));
+}
+
+std::string Session::ticket() const {
+  if (!ready_ || latest_ == nullptr) return {};
+  const uint8_t* data = nullptr;
+  size_t size = 0;
+  SSL_SESSION_get0_ticket(latest_.get(), &data, &size);
   return std::string(textOf(data, size));
 }
 
@@ -151,8 +169,37 @@ std::string Session::peerFinished() const {
 
 bool Session::setMaxSendFragment(size_t bytes) {
   if (bytes < 512 || bytes > 16384) return false;
+  fragment_ = static_cast<uint16_t>(bytes);
   const ErrorScope scope;
-  const bool done = SSL_set_max_send_fragment(ssl_.get(), bytes) == 1;
+  const bool done = limitRecords();
+  ErrorScope::forget();
+  return done;
+}
+
+// --- before the handshake ------------------------------------------------------------------------
+
+bool Session::setServerName(std::string_view name) {
+  std::string expected = canonicalHost(std::string(name));
+  const bool possible =
+      !expected.empty() && expected.size() <= 255 && expected.find('\0') == std::string::npos;
+  if (own_ == nullptr || started_ || error_ || !possible) return false;
+  host_ = std::move(expected);
+  const ErrorScope scope;
+  // Another one: BoringSSL does not unlearn whom to expect.
+  const bool done = start() && startClient();
+  ErrorScope::forget();
+  if (!done) fail(outOfMemory(Step::handshake));
+  return done;
+}
+
+bool Session::setVerifyMode(bool requestCert, bool rejectUnauthorized) {
+  const bool nobody = own_ != nullptr && host_.empty() && rejectUnauthorized;  // to verify
+  if (started_ || error_ || nobody) return false;
+  ownVerifyMode_ = true;
+  requestCert_ = requestCert;
+  rejectUnauthorized_ = rejectUnauthorized;
+  const ErrorScope scope;
+  const bool done = applyVerifyMode() && (own_ == nullptr || setScope(host_));
   ErrorScope::forget();
   return done;
 }

@@ -72,10 +72,8 @@ bool digest(SHA256_CTX& sum, const std::vector<Placed<T>>& items, int (*toDer)(T
 // Sessions are resumed only where the same is trusted: otherwise a ticket from before a revocation,
 // or from a server name that asks for no certificate, would open the door.
 bool setScope(Credentials& credentials, const Certificates& ca, const Revocations& crl) {
-  const uint8_t flags[] = {static_cast<uint8_t>(credentials.role),
-                           static_cast<uint8_t>(credentials.requestCert),
-                           static_cast<uint8_t>(credentials.rejectUnauthorized),
-                           static_cast<uint8_t>(ca.empty()), static_cast<uint8_t>(crl.empty())};
+  const uint8_t flags[] = {static_cast<uint8_t>(credentials.role), static_cast<uint8_t>(ca.empty()),
+                           static_cast<uint8_t>(crl.empty())};
   SHA256_CTX sum;
   SHA256_Init(&sum);
   SHA256_Update(&sum, flags, sizeof flags);
@@ -94,11 +92,14 @@ Result<void> setTrust(Credentials& credentials, const TlsOptions& options) {
 
   const ErrorScope scope;
   bool done = setScope(credentials, *ca, *crl);
-  if (done && credentials.verifies()) {
+  SSL_CTX_set_cert_verify_callback(credentials.context.get(), verifyChain, nullptr);
+  // The system's roots are not read for servers that ask nobody for a certificate.
+  const bool needed = credentials.role == Role::client || credentials.requestCert;
+  if (done && (needed || !ca->empty() || !crl->empty())) {
     bssl::UniquePtr<X509_STORE> store = storeOf(*ca, *crl);
     done = store != nullptr && nameAuthorities(credentials.context.get(), *ca);
     SSL_CTX_set_cert_store(credentials.context.get(), store.release());
-    SSL_CTX_set_cert_verify_callback(credentials.context.get(), verifyChain, nullptr);
+    credentials.trustsSome = true;
     credentials.rootsMissing = ca->empty() && systemRoots().certificates.empty();
   }
   ErrorScope::forget();

@@ -83,7 +83,7 @@ int verifyChain(X509_STORE_CTX* chain, void*) {
   if (verdict.code == X509_V_OK) verdict.code = X509_V_ERR_UNSPECIFIED;  // it failed, why ever
   X509_STORE_CTX_set_error(chain, verdict.code);  // kept in the session, and decides on the alert
   Callbacks::note(ssl, std::move(verdict));
-  return credentials.rejectUnauthorized ? 0 : 1;
+  return Callbacks::rejects(ssl) ? 0 : 1;
 }
 
 Error verifyError(const Verdict& verdict) {
