@@ -179,7 +179,8 @@ $(BUILD)/obj/src/%.o: FLOOR_FLAGS = $(LIBRARY_FLAGS)
 $(BUILD)/obj/examples/%.o: FLOOR_FLAGS = $(EXAMPLE_FLAGS)
 # Optimising tests costs more time than it saves; sanitized ones would take a minute a file.
 $(BUILD)/obj/tests/%.o: FLOOR_FLAGS = $(TEST_FLAGS)
-$(BUILD)/obj/tests/%.o: LAST_FLAGS = -O0 -g1
+UNOPTIMISED := -O0 -g1
+$(BUILD)/obj/tests/%.o: LAST_FLAGS = $(UNOPTIMISED) -include $(PRELUDE)
 $(BUILD)/obj/tests/bench/%.o $(BUILD)/obj/tests/stress/%.o: LAST_FLAGS =
 $(BUILD)/obj/fuzz/%.o: FLOOR_FLAGS = $(TEST_FLAGS)
 
@@ -187,6 +188,15 @@ $(BUILD)/obj/%.o: %.cc $(BUILD)/flags.stamp
 	@mkdir -p $(@D)
 	$(if $(QUIET),@echo '  CXX $<')
 	$(QUIET)$(CXX) $(CPPFLAGS) $(EVERY_FLAGS) $(FLOOR_FLAGS) $(CXXFLAGS) $(LAST_FLAGS) -MMD -MP -c -o $@ $<
+
+# Reading Catch2 and the library's headers takes longer than most tests themselves.
+PRELUDE := $(BUILD)/obj/prelude.h
+$(PRELUDE).gch: tests/support/prelude.h $(BUILD)/flags.stamp
+	@mkdir -p $(@D)
+	@cp $< $(PRELUDE)
+	$(QUIET)$(CXX) $(CPPFLAGS) $(EVERY_FLAGS) $(TEST_FLAGS) $(CXXFLAGS) $(UNOPTIMISED) \
+	  -MMD -MP -MF $(PRELUDE).d -MT $@ -x c++-header -o $@ $<
+$(call objects,$(SUPPORT_SOURCES) $(SIM_SOURCES) $(TEST_SOURCES)): $(PRELUDE).gch
 
 # Written anew, so that the object of a deleted source does not live on in it.
 define archive
@@ -225,7 +235,7 @@ $(BUILD)/tests/sim_tests: $(call objects,$(SIM_SOURCES)) $(SUPPORT) $(LIBRARY) $
 
 ALL_SOURCES := $(SOURCES) $(EXAMPLE_SOURCES) $(TEST_SOURCES) $(SUPPORT_SOURCES) $(SIM_SOURCES) \
   $(STRESS_SOURCES) $(BENCH_SOURCES) $(FUZZ_SOURCES)
--include $(patsubst %.o,%.d,$(call objects,$(ALL_SOURCES)))
+-include $(patsubst %.o,%.d,$(call objects,$(ALL_SOURCES))) $(PRELUDE).d
 
 # --- running -------------------------------------------------------------------------------------
 
