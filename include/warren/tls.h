@@ -79,8 +79,9 @@ struct TlsOptions {
   std::string ciphers{};
   std::vector<std::string> curves{};
   // Server: resumption by tickets, and the keys that seal them, 48 bytes each (16 name, 16 HMAC, 16
-  // AES): the first one seals, all of them open. Without keys BoringSSL makes and rotates its own. A
-  // listener with several names uses those of its fallback.
+  // AES): the first one seals, all of them open. Other processes that have them resume too. Without
+  // keys the process has its own, the same for all its listeners, and changes them every day. A listener
+  // with several names uses those of its fallback.
   bool sessionTickets = true;
   std::vector<std::string> ticketKeys{};
   // From the TCP connection to the end of the handshake; zero: no limit.

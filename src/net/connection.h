@@ -14,6 +14,7 @@
 
 #include "base/ring_buffer.h"
 #include "base/slab.h"
+#include "net/cold.h"
 #include "net/dialer.h"
 #include "net/handler_cell.h"
 #include "net/proxy_protocol.h"
@@ -35,17 +36,6 @@ enum class State : uint8_t {
   open,
   lingering,  // the user is done with it; what was accepted is still being delivered
   closed,  // `close` or `connectError` was called, or there was nobody to call; the sweep frees it
-};
-
-// What a connection needs at times. Owner: the connection, from the reactor's pool.
-struct Cold {
-  base::RingBuffer outbox;                // accepted bytes that the kernel has not taken
-  std::unique_ptr<Dialer> dialer;         // while connecting
-  std::unique_ptr<ProxyParser> greeting;  // until its PROXY header is read
-  std::unique_ptr<ProxyHeader> proxied;   // what it said
-  std::unique_ptr<Secure> secure;         // of a TLS socket
-  Error why;                              // what broke the write side
-  uint64_t lingerBytesLeft = 0;
 };
 
 // One socket, of whatever origin. It lives in a slab slot with the user's Data behind it.

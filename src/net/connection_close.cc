@@ -177,12 +177,12 @@ void Connection::closeDescriptor() {
 }
 
 Cold* Connection::cold() {
-  if (cold_ == nullptr) cold_ = reactor().takeCold();
+  if (cold_ == nullptr) cold_ = reactor().colds().take();
   return cold_;
 }
 
 void Connection::dropCold() {
-  if (cold_ != nullptr) reactor().giveCold(std::exchange(cold_, nullptr));
+  if (cold_ != nullptr) reactor().colds().give(std::exchange(cold_, nullptr));
 }
 
 // An outbox goes back to the pool as soon as it is empty, unless what lies beside it is needed.
@@ -190,8 +190,9 @@ void Connection::dropColdIfIdle() {
   if (cold_ == nullptr || !cold_->outbox.empty()) return;
   if (cold_->dialer == nullptr && cold_->greeting == nullptr && cold_->proxied == nullptr &&
       cold_->secure == nullptr && !cold_->why && deadline_ == kNone) {
-    dropCold();
+    return dropCold();
   }
+  reactor().colds().giveOutbox(cold_->outbox);
 }
 
 }  // namespace warren::net

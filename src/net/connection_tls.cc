@@ -227,6 +227,7 @@ size_t Connection::seal(std::span<const Bytes> segments) {
     outbox.consume(size);
     if (size == 0 || !passOn(size)) return 0;
   }
+  dropColdIfIdle();
   size_t taken = 0;
   for (Bytes part : segments) {
     while (!part.empty()) {

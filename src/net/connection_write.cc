@@ -190,6 +190,8 @@ size_t Connection::sent(Answer answer, size_t size) {
 // Appends to the outbox; without memory for it the socket is finished.
 bool Connection::enqueue(Bytes bytes) {
   Cold* cold = this->cold();
+  if (cold != nullptr && cold->outbox.capacity() == 0)
+    cold->outbox = reactor().colds().takeOutbox();
   if (cold != nullptr && cold->outbox.append(bytes)) return true;
   set(kReset);
   finish({Origin::kernel, ENOMEM, Step::write, "outbox"});

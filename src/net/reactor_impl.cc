@@ -15,9 +15,7 @@ namespace warren::net {
 namespace {
 
 constexpr uint64_t kForever = UINT64_MAX;
-constexpr size_t kSpareCold = 64;           // outboxes kept for reuse
-constexpr size_t kSpareOutbox = 64u << 10;  // and no larger than this
-constexpr size_t kStoppedListeners = 64;    // whose facts may still be asked
+constexpr size_t kStoppedListeners = 64;  // whose facts may still be asked
 
 Error outOfMemory(Step step, const char* what) { return {Origin::kernel, ENOMEM, step, what}; }
 
@@ -553,27 +551,6 @@ void ReactorImpl::forgetListeners() {
 void ReactorImpl::dropReference() {
   WARREN_CHECK(references_ > 0);
   --references_;
-}
-
-Cold* ReactorImpl::takeCold() {
-  if (spareCold_.empty()) return new (std::nothrow) Cold;
-  Cold* cold = spareCold_.back().release();
-  spareCold_.pop_back();
-  return cold;
-}
-
-void ReactorImpl::giveCold(Cold* cold) {
-  std::unique_ptr<Cold> owned(cold);
-  if (spareCold_.size() == kSpareCold) return;
-  owned->outbox.clear();
-  if (owned->outbox.capacity() > kSpareOutbox) owned->outbox.release();
-  owned->dialer.reset();
-  owned->greeting.reset();
-  owned->proxied.reset();
-  owned->secure.reset();
-  owned->why = {};
-  owned->lingerBytesLeft = 0;
-  spareCold_.push_back(std::move(owned));
 }
 
 Stats ReactorImpl::snapshot() const {

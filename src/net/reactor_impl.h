@@ -85,8 +85,7 @@ class ReactorImpl {
   HandlerCell* cells() const { return cells_; }
   size_t socketCount() const { return sockets_; }
 
-  Cold* takeCold();
-  void giveCold(Cold* cold);
+  ColdPool& colds() { return colds_; }
 
   base::Slab& slab() { return slab_; }
   os::Poller& poller() { return poller_; }
@@ -173,7 +172,7 @@ class ReactorImpl {
   std::vector<Callback<>> deferred_;
   std::vector<Callback<>> running_;  // those of deferred_ or the mailbox that are being run
   std::vector<std::exception_ptr> uncaught_;
-  std::vector<std::unique_ptr<Cold>> spareCold_;
+  ColdPool colds_;
   HandlerCell* cells_ = nullptr;
   std::vector<std::unique_ptr<Drain>> drains_;
 };

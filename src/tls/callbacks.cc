@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 #include <span>
 #include <utility>
 
@@ -89,7 +90,7 @@ void Callbacks::install(SSL_CTX* context, const Credentials& credentials) {
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_select_certificate_cb(context, chooseCredentials);
   if (!credentials.alpn.empty()) SSL_CTX_set_alpn_select_cb(context, chooseProtocol, nullptr);
-  if (!credentials.ticketKeys.empty()) SSL_CTX_set_tlsext_ticket_key_cb(context, sealOrOpenTicket);
+  SSL_CTX_set_tlsext_ticket_key_cb(context, sealOrOpenTicket);
 }
 
 Session& Callbacks::sessionOf(const SSL* ssl) {
@@ -205,8 +206,9 @@ int Callbacks::chooseProtocol(SSL* ssl, const uint8_t** out, uint8_t* outSize,
 // given the same 48 bytes.
 int Callbacks::sealOrOpenTicket(SSL* ssl, uint8_t* name, uint8_t* iv, EVP_CIPHER_CTX* cipher,
                                 HMAC_CTX* hmac, int sealing) {
-  const std::vector<TicketKey>& keys = sessionOf(ssl).policy_->fallback->ticketKeys;
-  if (keys.empty()) return sealing != 0 ? -1 : 0;
+  const std::vector<TicketKey>& given = sessionOf(ssl).policy_->fallback->ticketKeys;
+  const std::vector<TicketKey> keys =
+      given.empty() ? TicketKeys::ofProcess().at(std::time(nullptr)) : given;
   auto key = keys.begin();
   if (sealing != 0) {
     std::memcpy(name, key->name.data(), key->name.size());

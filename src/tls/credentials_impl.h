@@ -14,6 +14,7 @@
 #include "tls/boring.h"
 #include "tls/credentials.h"
 #include "tls/session_cache.h"
+#include "tls/ticket_keys.h"
 
 namespace warren::tls {
 
@@ -34,12 +35,6 @@ inline constexpr uint16_t kSignatures[] = {
     SSL_SIGN_ECDSA_SECP384R1_SHA384, SSL_SIGN_RSA_PSS_RSAE_SHA384,
     SSL_SIGN_RSA_PKCS1_SHA384,       SSL_SIGN_ECDSA_SECP521R1_SHA512,
     SSL_SIGN_RSA_PSS_RSAE_SHA512,    SSL_SIGN_RSA_PKCS1_SHA512,
-};
-
-struct TicketKey {
-  std::array<uint8_t, 16> name;
-  std::array<uint8_t, 16> hmac;
-  std::array<uint8_t, 16> aes;
 };
 
 // Which sessions may be resumed under which policy.

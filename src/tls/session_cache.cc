@@ -4,20 +4,6 @@
 #include <utility>
 
 namespace warren::tls {
-namespace {
-
-class Lock {
- public:
-  explicit Lock(CacheMutex& mutex) : mutex_(mutex) { mutex_.lock(); }
-  ~Lock() { mutex_.unlock(); }
-  Lock(const Lock&) = delete;
-  Lock& operator=(const Lock&) = delete;
-
- private:
-  CacheMutex& mutex_;
-};
-
-}  // namespace
 
 void SessionCache::keep(const std::string& host, bssl::UniquePtr<SSL_SESSION> session) {
   const Lock lock(mutex_);

@@ -5,21 +5,9 @@
 #include <vector>
 
 #include "tls/boring.h"
-
-#if !defined(WARREN_THREADS) || WARREN_THREADS
-#include <mutex>
-#endif
+#include "tls/lock.h"
 
 namespace warren::tls {
-
-#if !defined(WARREN_THREADS) || WARREN_THREADS
-using CacheMutex = std::mutex;
-#else
-struct CacheMutex {
-  void lock() {}
-  void unlock() {}
-};
-#endif
 
 // Owner: the Credentials of a client. At most kHosts; the one that was not used for longest makes room.
 //   thread  any
@@ -38,7 +26,7 @@ class SessionCache {
     bssl::UniquePtr<SSL_SESSION> session;
   };
 
-  CacheMutex mutex_;
+  Mutex mutex_;
   std::vector<Entry> entries_;  // the latest used last
 };
 

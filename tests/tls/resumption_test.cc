@@ -6,11 +6,13 @@
 #include "support/catch.h"
 #include "tls/ends.h"
 #include "tls/session_cache.h"
+#include "tls/ticket_keys.h"
 
 namespace warren::test {
 namespace {
 
 using tls::Role;
+using Names = std::vector<std::string>;
 
 constexpr TlsVersion kVersions[] = {TlsVersion::tls12, TlsVersion::tls13};
 
@@ -136,6 +138,36 @@ TEST_CASE("ticket keys make servers resume the sessions of each other") {
     // Its own keys, which nobody else has.
     CHECK_FALSE(resumes(ends(only(serverOptions(), version), clientOptions()), session));
   }
+}
+
+TEST_CASE("without ticket keys all listeners of a process resume the sessions of each other") {
+  for (const TlsVersion version : kVersions) {
+    const std::string session = sessionWith(only(serverOptions(), version), clientOptions());
+    REQUIRE(resumes(ends(only(serverOptions(), version), clientOptions()), session));
+  }
+}
+
+TEST_CASE("a process changes its ticket keys every day, and keeps the one before for another") {
+  constexpr int64_t kDay = tls::TicketKeys::kPeriod;
+  constexpr int64_t kStart = 1'000'000;
+  tls::TicketKeys keys;
+  const auto at = [&](int64_t seconds) {
+    Names names;
+    for (const tls::TicketKey& key : keys.at(kStart + seconds)) {
+      names.emplace_back(key.name.begin(), key.name.end());
+    }
+    return names;
+  };
+  const Names first = at(0);
+  REQUIRE(first.size() == 1);
+  REQUIRE(at(kDay - 1) == first);
+  const Names second = at(kDay);
+  REQUIRE(second.size() == 2);
+  REQUIRE(second[1] == first[0]);
+  REQUIRE(second[0] != first[0]);
+  REQUIRE(at(2 * kDay) == Names{at(2 * kDay)[0], second[0]});
+  const Names idle = at(4 * kDay);  // nobody came for long: no old key is good any more
+  REQUIRE(idle.size() == 1);
 }
 
 TEST_CASE("ticket keys are rotated with an overlap, and old tickets are renewed") {

@@ -1,0 +1,36 @@
+#include "tls/ticket_keys.h"
+
+#include <openssl/rand.h>
+
+#include "tls/boring.h"
+
+namespace warren::tls {
+namespace {
+
+TicketKey freshKey() {
+  TicketKey key;
+  RAND_bytes(reinterpret_cast<uint8_t*>(&key), sizeof key);  // never fails: it would abort
+  return key;
+}
+
+}  // namespace
+
+TicketKeys& TicketKeys::ofProcess() {
+  static TicketKeys keys;
+  return keys;
+}
+
+std::vector<TicketKey> TicketKeys::at(int64_t now) {
+  const Lock lock(mutex_);
+  const int64_t age = now - since_;
+  if (age >= 2 * kPeriod) keys_.clear();
+  if (keys_.empty() || age >= kPeriod) {
+    keys_.insert(keys_.begin(), freshKey());
+    since_ = now;
+  }
+  if (keys_.size() > 2) keys_.pop_back();
+  WARREN_CHECK(!keys_.empty() && keys_.size() <= 2);
+  return keys_;
+}
+
+}  // namespace warren::tls
