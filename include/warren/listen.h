@@ -221,7 +221,9 @@ class ListenerHandle {
   //   errors  as listen's for the option `tls`; Usage::closed; Usage::invalid for a plain listener
   Result<void> reloadTls(const TlsOptions& options) const;
   // Clients that ask for `name` get other options than the rest; "*.example.com" covers one label, and
-  // exact names come first. A name that is there is replaced.
+  // exact names come first. A name that is there is replaced. When a name insists on certificates and the
+  // listener's own options do not, clients that ask for no name are refused: leaving it out is no way
+  // around. What a client does under another name is for the handlers to check, by TlsFacts::serverName.
   Result<void> addServerName(std::string_view name, const TlsOptions& options) const;
   // False when there is no such name.
   bool removeServerName(std::string_view name) const;

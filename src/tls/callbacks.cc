@@ -71,6 +71,16 @@ uint16_t shared(const std::vector<Pair>& pairs, std::span<const uint16_t> peers,
   return bits;
 }
 
+// Leaving the name out must not be a way around a name that insists on a certificate.
+bool evades(const ServerPolicy& policy) {
+  const auto insists = [](const Credentials& credentials) {
+    return credentials.requestCert && credentials.rejectUnauthorized;
+  };
+  return !insists(*policy.fallback) &&
+         std::any_of(policy.named.begin(), policy.named.end(),
+                     [&](const ServerPolicy::Named& one) { return insists(*one.credentials); });
+}
+
 bool setPair(SSL* ssl, const Pair& pair) {
   std::vector<CRYPTO_BUFFER*> chain;
   for (const bssl::UniquePtr<CRYPTO_BUFFER>& one : pair.chain) chain.push_back(one.get());
@@ -146,6 +156,7 @@ ssl_select_cert_result_t Callbacks::chooseCredentials(const SSL_CLIENT_HELLO* he
   Session& session = sessionOf(hello->ssl);
   const char* const asked = SSL_get_servername(hello->ssl, TLSEXT_NAMETYPE_host_name);
   const std::string name = asked != nullptr ? asked : "";
+  if (name.empty() && evades(*session.policy_)) return ssl_select_cert_error;
   if (!session.follow(session.policy_->choose(name))) return ssl_select_cert_error;
   if (!session.setScope(name)) return ssl_select_cert_error;
   noteCiphers(session, *hello);

@@ -31,6 +31,8 @@ std::string wordsFor(int reason) {
       return "no version of TLS is known to both ends";
     case SSL_R_NO_APPLICATION_PROTOCOL:
       return "no application protocol (alpn) is known to both ends";
+    case SSL_R_CONNECTION_REJECTED:
+      return "the client has asked for no server name, and one of them insists on certificates";
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
       return "the peer has shown no certificate";
     default:

@@ -111,6 +111,31 @@ TEST_CASE("setVerifyMode makes a server ask nobody, though its options do, under
   CHECK(both.fine());
 }
 
+TEST_CASE("leaving the name out is no way around a name that insists on certificates") {
+  const bool insists = GENERATE(false, true);
+  TlsOptions strict = serverOptions();
+  strict.requestCert = true;
+  strict.rejectUnauthorized = insists;
+  strict.ca = testAuthority().cert;
+  auto policy = std::make_shared<tls::ServerPolicy>();
+  policy->fallback = serverCredentials(serverOptions());
+  policy->named = {{"admin.example.com", serverCredentials(strict)}};
+  const auto client = clientCredentials(clientOptions());
+  Ends nameless = connected(policy, client, "127.0.0.1");
+  nameless.run();
+  CHECK(nameless.server.failed == insists);
+  if (insists) CHECK(nameless.server.errorName() == "ERR_SSL_CONNECTION_REJECTED");
+  Ends other = connected(policy, client, "www.example.com");
+  other.run();
+  CHECK(other.fine());
+
+  policy->fallback = serverCredentials(strict);
+  Ends asked =
+      connected(policy, clientCredentials(showing(clientOptions(), testLeaf())), "127.0.0.1");
+  asked.run();
+  CHECK(asked.fine());
+}
+
 TEST_CASE("setVerifyMode is refused when it is late, and when there is nobody to verify") {
   TlsOptions nobody = clientOptions();
   nobody.rejectUnauthorized = false;

@@ -504,7 +504,9 @@ TEST_CASE("each name gets its certificate, and everything that goes with it") {
   REQUIRE(both.fine());
   CHECK(both.client.session->alpnProtocol() == "fallback");
   CHECK(both.client.session->keyExchange() == "P-256");
-  // By address there is no name, so the fallback answers: with another certificate than expected.
+  // By address there is no name, so the fallback answers: with another certificate than expected. Only
+  // without the name that insists on certificates, or there would be a way around it.
+  std::erase_if(policy->named, [](const auto& one) { return one.name == "strict.example.com"; });
   both = to("127.0.0.1", client);
   CHECK(both.client.errorName() == "ERR_TLS_CERT_ALTNAME_INVALID");
   CHECK(both.server.session->certificate()->subject == "CN=fallback.example.com");
