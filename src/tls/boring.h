@@ -9,6 +9,7 @@
 
 #include <openssl/base.h>
 #include <openssl/err.h>
+#include <openssl/mem.h>
 #include <openssl/ssl.h>
 
 #include <cstddef>

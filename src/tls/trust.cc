@@ -57,8 +57,9 @@ bool nameAuthorities(SSL_CTX* context, const Certificates& ca) {
   return true;
 }
 
-template <class T>
-bool digest(SHA256_CTX& sum, const std::vector<Placed<T>>& items, int (*toDer)(T*, uint8_t**)) {
+// `toDer` takes a T*, or in later versions of BoringSSL a const T*.
+template <class T, class ToDer>
+bool digest(SHA256_CTX& sum, const std::vector<Placed<T>>& items, ToDer toDer) {
   for (const Placed<T>& item : items) {
     uint8_t* der = nullptr;
     const int size = toDer(item.item.get(), &der);
@@ -77,7 +78,7 @@ bool setScope(Credentials& credentials, const Certificates& ca, const Revocation
   SHA256_CTX sum;
   SHA256_Init(&sum);
   SHA256_Update(&sum, flags, sizeof flags);
-  const bool whole = digest<X509>(sum, ca, i2d_X509) && digest<X509_CRL>(sum, crl, i2d_X509_CRL);
+  const bool whole = digest(sum, ca, i2d_X509) && digest(sum, crl, i2d_X509_CRL);
   SHA256_Final(credentials.scope.data(), &sum);
   return whole;
 }
