@@ -7,71 +7,21 @@
 #include "support/certificates.h"
 #include "support/net.h"
 #include "support/recorder.h"
+#include "tls/both.h"
 #include "warren/warren.h"
 
 namespace warren {
 namespace {
 
 using namespace std::chrono_literals;
+using test::Both;
+using test::clientTls;
 using test::Lines;
+using test::noteHandshake;
 using test::RawSocket;
 using test::Recorder;
 using test::runUntil;
-
-TlsOptions serverTls() {
-  const test::Identity& leaf = test::testLeaf();
-  return {.key = leaf.key, .cert = leaf.cert};
-}
-
-TlsOptions clientTls() { return {.ca = test::testAuthority().cert}; }
-
-// A listener and a dialed socket in one reactor, both recorded. `adjust` may change either.
-struct Both {
-  using Adjust = std::function<void(ListenOptions<>&, ConnectOptions<>&)>;
-
-  explicit Both(const Adjust& adjust = {}) {
-    ListenOptions<> listen{.hostname = "127.0.0.1",
-                           .port = 0,
-                           .socket = withoutHandshake(events.handlers("server")),
-                           .tls = serverTls()};
-    ConnectOptions<> connect{.hostname = "127.0.0.1",
-                             .socket = withoutHandshake(events.handlers("client")),
-                             .tls = clientTls()};
-    if (adjust) adjust(listen, connect);
-    listen.socket.open = [this, open = listen.socket.open](Socket<> socket) {
-      server = socket;
-      if (open) open(socket);
-    };
-    listener = reactor.listen(std::move(listen)).value();
-    connect.port = listener.port();
-    client = reactor.connect(std::move(connect)).value();
-  }
-
-  static SocketHandlers<> withoutHandshake(SocketHandlers<> handlers) {
-    handlers.handshake = {};
-    return handlers;
-  }
-  void until(const std::string& line) {
-    INFO("waiting for: " << line);
-    runUntil(reactor, [&] { return events.has(line); });
-  }
-  void bothOpen() {
-    until("server open");
-    until("client open");
-  }
-
-  Recorder events;
-  Reactor reactor;
-  Listener<> listener;
-  Socket<> client;
-  Socket<> server;
-};
-
-void note(Recorder& events, SocketHandlers<>& handlers, const std::string& who) {
-  handlers.handshake = [&events, who](Socket<>, bool ok, const Error& error) {
-    events.note(who, ok ? "handshake ok" : "handshake failed", error);
-  };
-}
+using test::serverTls;
 
 }  // namespace
 
@@ -97,7 +47,7 @@ TEST_CASE("tls: with a handshake handler open comes first and writes wait for it
   Both both;
   // The table is set before the first turn.
   SocketHandlers<> handlers = both.events.handlers("client");
-  note(both.events, handlers, "client");
+  noteHandshake(both.events, handlers, "client");
   handlers.open = [&](Socket<> socket) {
     both.events.note("client", "open");
     REQUIRE(socket.write("too early") == 0);
@@ -134,7 +84,7 @@ TEST_CASE("tls: a peer that is not trusted is told to connectError and error, ne
 TEST_CASE("tls: a failed handshake is told to handshake, and close is clean", "[tls]") {
   Both both([](ListenOptions<>&, ConnectOptions<>& connect) { connect.tls = true; });
   SocketHandlers<> handlers = both.events.handlers("client");
-  note(both.events, handlers, "client");
+  noteHandshake(both.events, handlers, "client");
   REQUIRE(both.client.reload(std::move(handlers)));
   both.until("client close");
   REQUIRE(both.events.of("client") ==
@@ -462,7 +412,7 @@ TEST_CASE("tls: a plain socket upgrades on both sides and is the same handle", "
   });
   both.bothOpen();
   SocketHandlers<> servers = both.events.handlers("server");
-  note(both.events, servers, "server");
+  noteHandshake(both.events, servers, "server");
   servers.data = [&](Socket<> socket, Bytes bytes) {
     both.events.data("server", bytes);
     if (asText(bytes) != "STARTTLS\n") return;
@@ -472,7 +422,7 @@ TEST_CASE("tls: a plain socket upgrades on both sides and is the same handle", "
   };
   REQUIRE(both.listener.reload(std::move(servers)));
   SocketHandlers<> clients = both.events.handlers("client");
-  note(both.events, clients, "client");
+  noteHandshake(both.events, clients, "client");
   clients.data = [&](Socket<> socket, Bytes bytes) {
     both.events.data("client", bytes);
     if (asText(bytes) == "GO\n") REQUIRE(socket.upgradeTls(clientTls()));
