@@ -41,7 +41,9 @@ class Handler : public Callback<SocketHandle, Args...> {
 //   error         another handler threw; the socket goes on. After a `close` that threw it is last
 //   timeout       the time set by `timeout` or `idleTimeout` is up. A handler that arms it again
 //                 keeps the socket; otherwise it closes with ETIMEDOUT
-//   handshake     reserved for TLS
+//   handshake     TLS is agreed on (true); the error says what verification found, where nobody insists
+//                 on it. Or it has failed (false), the error says why, nothing can be sent any more, and
+//                 `close` follows. A table that has it opens before the handshake
 //   connectError  a dialed socket could not be opened; instead of `open`, and nothing follows
 //
 // A handler may call anything on any socket, listener, timer or the reactor, but may not destroy the

@@ -50,11 +50,12 @@ void Connection::readStopped(Answer answer) {
   clear(kReadable);
   if (os::sys::blocked(answer)) return;
   if (answer == 0) return secure() != nullptr ? streamCut() : onPeerEnd();
-  set(kReadDone);
   const Error why = takeWhy();
   const Error error =
       why ? why : Error(Origin::kernel, static_cast<int>(-answer), Step::read, target());
-  has(kHandshaking) ? handshakeFailed(error) : finish(error);
+  if (has(kHandshaking)) return handshakeFailed(error);
+  set(kReadDone);
+  finish(error);
 }
 
 void Connection::received(Bytes bytes) {

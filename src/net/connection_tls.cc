@@ -109,6 +109,7 @@ void Connection::handshakeFailed(const Error& error) {
   if (connecting()) return failed(error);
   if (state_ == State::open) {
     const bool heard = static_cast<bool>(cell_->table->handshake);
+    set(kWriteDead);  // also for the handler: there is no session to write to
     call(cell_->table->handshake, false, error);
     return finish(heard ? Error() : error);
   }
@@ -127,6 +128,7 @@ void Connection::decrypt(Bytes input) {
     tls::Session& session = *secure()->session;
     const tls::Session::Received got = session.receive(input, plain);
     passOn(0);
+    if (state_ == State::closed) return;  // no memory for what TLS has to send
     switch (got.state) {
       case tls::Session::State::more:
         return;
@@ -139,8 +141,9 @@ void Connection::decrypt(Bytes input) {
       case tls::Session::State::ended:
         return onPeerEnd();
       case tls::Session::State::failed:
+        if (has(kHandshaking)) return handshakeFailed(session.error());
         set(kReadDone);
-        return has(kHandshaking) ? handshakeFailed(session.error()) : finish(session.error());
+        return finish(session.error());
     }
   }
 }
