@@ -8,6 +8,8 @@
 namespace warren::conformance {
 namespace {
 
+constexpr std::string_view kEverywhereBut = "everywhere but ";
+
 // One pass over the lines of the table.
 class Parser {
  public:
@@ -22,6 +24,9 @@ class Parser {
     }
     for (const auto* list : {&result_.everywhere, &result_.table}) {
       for (const Deviation& deviation : *list) check(deviation);
+    }
+    for (const Deviation& rule : result_.everywhere) {
+      if (rule.recorded.empty()) throw std::runtime_error(path_ + ": nowhere is not everywhere");
     }
     return std::move(result_);
   }
@@ -51,8 +56,9 @@ class Parser {
     Deviation deviation;
     std::istringstream words(keys);
     for (std::string key; words >> key;) deviation.reasons.insert(key);
-    if (actor == "everywhere") {
+    if (actor == "everywhere" || actor.rfind(kEverywhereBut, 0) == 0) {
       current_ = &result_.everywhere;
+      if (actor != "everywhere") deviation.scenario = actor.substr(kEverywhereBut.size());
     } else {
       current_ = &result_.table;
       deviation.scenario = scenario_;
@@ -108,20 +114,42 @@ std::string Deviations::markdown() const {
   std::string text = "| Reason | warren | Scenarios |\n|---|---|---|\n";
   for (const Reason& reason : reasons) {
     std::vector<std::string> names;
+    const bool anywhere =
+        std::any_of(everywhere.begin(), everywhere.end(),
+                    [&](const Deviation& rule) { return rule.reasons.count(reason.key) > 0; });
     for (const Deviation& deviation : table) {
       if (deviation.reasons.count(reason.key) == 0) continue;
       if (names.empty() || names.back() != deviation.scenario) names.push_back(deviation.scenario);
     }
-    text += "| " + reason.key + " | " + reason.sentence + " | " + quoted(names) + " |\n";
+    text += "| " + reason.key + " | " + reason.sentence + " | ";
+    text +=
+        (anywhere ? names.empty() ? "everywhere" : "everywhere, " : "") + quoted(names) + " |\n";
   }
   return text;
 }
+
+namespace {
+
+// Puts `ours` in the place of the next `recorded` in `lines`, from `from` on, and gives where it ends;
+// -1 when there is none.
+std::ptrdiff_t replace(Lines& lines, std::ptrdiff_t from, const Lines& recorded,
+                       const Lines& ours) {
+  const auto place =
+      std::search(lines.begin() + from, lines.end(), recorded.begin(), recorded.end());
+  if (place == lines.end() && !recorded.empty()) return -1;
+  const auto after = lines.erase(place, place + static_cast<std::ptrdiff_t>(recorded.size()));
+  const auto at = lines.insert(after, ours.begin(), ours.end());
+  return at - lines.begin() + static_cast<std::ptrdiff_t>(ours.size());
+}
+
+}  // namespace
 
 std::map<std::string, Lines> expected(const Recording& recording) {
   std::map<std::string, Lines> lines = recording.trace.byActor(recording.folding);
   for (auto& [who, own] : lines) {
     for (const Deviation& rule : Deviations::all().everywhere) {
-      std::replace(own.begin(), own.end(), rule.recorded.at(0), rule.ours.at(0));
+      if (rule.scenario == recording.scenario) continue;
+      for (std::ptrdiff_t at = 0; at >= 0;) at = replace(own, at, rule.recorded, rule.ours);
     }
   }
 
@@ -129,16 +157,13 @@ std::map<std::string, Lines> expected(const Recording& recording) {
   for (const Deviation& deviation : Deviations::all().table) {
     if (deviation.scenario != recording.scenario) continue;
     Lines& own = lines[deviation.actor];
-    const Lines& wanted = deviation.recorded;
-    const auto from = own.begin() + done[deviation.actor];
-    const auto place = std::search(from, own.end(), wanted.begin(), wanted.end());
-    if (place == own.end() && !wanted.empty()) {
+    const std::ptrdiff_t end =
+        replace(own, done[deviation.actor], deviation.recorded, deviation.ours);
+    if (end < 0) {
       throw std::runtime_error(recording.scenario + ": the recording has no such lines of " +
-                               deviation.actor + ": " + Json(wanted).dump());
+                               deviation.actor + ": " + Json(deviation.recorded).dump());
     }
-    const auto after = own.erase(place, place + static_cast<std::ptrdiff_t>(wanted.size()));
-    const auto at = own.insert(after, deviation.ours.begin(), deviation.ours.end());
-    done[deviation.actor] = at - own.begin() + static_cast<std::ptrdiff_t>(deviation.ours.size());
+    done[deviation.actor] = end;
     if (own.empty()) lines.erase(deviation.actor);
   }
   return lines;

@@ -26,7 +26,7 @@ struct Deviations {
     std::string sentence;
   };
   std::vector<Reason> reasons;
-  std::vector<Deviation> everywhere;  // of one line each, and without scenario and actor
+  std::vector<Deviation> everywhere;  // without actor; `scenario` is the one that is left out
   std::vector<Deviation> table;
 
   // Read once. Throws std::runtime_error, with the line, for what cannot be read.

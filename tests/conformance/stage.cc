@@ -106,6 +106,16 @@ Table Stage::complete(const std::string& who, Table then) {
     event(who, socket, "error error=" + shown(error));
     if (handler) handler(socket, error);
   };
+  // Its presence changes what `open` means.
+  if (then.handshake) {
+    table.handshake = [this, who, handler = then.handshake](Actor socket, bool success,
+                                                            const Error& error) {
+      event(who, socket,
+            std::string("handshake success=") + (success ? "true" : "false") +
+                " error=" + (error ? shown(error) : "null"));
+      handler(socket, success, error);
+    };
+  }
   table.connectError = [this, who, handler = then.connectError](Actor socket, const Error& error) {
     event(who, socket, "connectError error=" + shown(error));
     if (handler) handler(socket, error);

@@ -51,8 +51,8 @@ class Stage {
 
   // --- actors ------------------------------------------------------------------------------------
 
-  // A table that notes every event of `who` and then calls the same handler of `then`. A name that
-  // ends in '#' gets the number of the socket: server#1, server#2.
+  // A table that notes every event of `who` and then calls the same handler of `then`; `handshake` is
+  // in it only if it is in `then`. A name that ends in '#' gets the number of the socket: server#1.
   Table complete(const std::string& who, Table then = {});
 
   // The socket that last opened, or began to connect, under this name; or was given it.

@@ -43,7 +43,9 @@ class Reader {
   std::string string(const char* key) const { return event_.at(key).get<std::string>(); }
 
   void on() {
-    result_.text = string("on") + error(" error=");
+    result_.text = string("on");
+    if (event_.contains("success")) result_.text += " success=" + event_["success"].dump();
+    result_.text += error(" error=");
     if (result_.text == "drain") result_.kind = Event::Kind::drain;
     if (result_.text != "data") return;
     result_.kind = Event::Kind::data;
@@ -87,10 +89,17 @@ class Reader {
 
   std::string error(const char* key, const char* before) const {
     const Json& error = event_.at(key);
+    if (error.is_null()) return std::string(before) + "null";
     if (!error.contains("code")) return before + error.at("message").dump();
     std::string text = before + error["code"].get<std::string>();
+    if (error["code"] == "EPROTO") text += protocolReason(error.at("message"));
     if (error.contains("syscall")) text += "/" + error["syscall"].get<std::string>();
     return text;
+  }
+
+  // "error:1000009c:SSL routines:OPENSSL_internal:HTTP_REQUEST" -> ":HTTP_REQUEST"
+  static std::string protocolReason(const std::string& message) {
+    return message.substr(message.rfind(':'));
   }
 
   const Json& event_;
@@ -195,6 +204,9 @@ Recording Recording::load(const std::string& scenario) {
 }
 
 std::string shown(const Json& value) {
+  if (value.is_object() && value.size() == 1 && value.contains("error")) {
+    return "error " + value["error"].at("code").get<std::string>();
+  }
   if (value.is_object() && value.size() == 1 && value.contains("number")) {
     return value["number"].dump();
   }
@@ -219,10 +231,15 @@ std::string shown(const Error& error) {
         return "ENOTFOUND/getaddrinfo";
       }
       return error.name() + "/getaddrinfo";
+    case Origin::tls:
+      // The reference has one code for all that is wrong with the protocol, and the reason in words.
+      return error.name().rfind("ERR_SSL_", 0) == 0 ? "EPROTO:" + error.name().substr(8)
+                                                    : error.name();
     default:
       break;
   }
-  // The reference names the operation where warren names the step of it.
+  // The reference names the operation where warren names the step of it; none for a handshake.
+  if (error.step() == Step::handshake) return error.name();
   const bool listening = error.step() == Step::bind || error.step() == Step::socket;
   return error.name() + "/" + std::string(listening ? "listen" : stepName(error.step()));
 }

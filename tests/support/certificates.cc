@@ -21,6 +21,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <map>
+#include <sstream>
 
 namespace warren::test {
 namespace {
@@ -105,6 +106,16 @@ const EVP_MD* digestFor(const EVP_PKEY* key) {
   return EVP_PKEY_id(key) == EVP_PKEY_ED25519 ? nullptr : EVP_sha256();
 }
 
+void name(X509* certificate, const std::string& subject) {
+  std::istringstream fields(subject.find('=') == std::string::npos ? "CN=" + subject : subject);
+  for (std::string field; std::getline(fields, field, ',');) {
+    const size_t equals = field.find('=');
+    must(X509_NAME_add_entry_by_txt(
+             X509_get_subject_name(certificate), field.substr(0, equals).c_str(), MBSTRING_UTF8,
+             reinterpret_cast<const uint8_t*>(field.c_str() + equals + 1), -1, -1, 0) != 0);
+  }
+}
+
 Identity make(const CertificateSpec& spec, const Identity* authority) {
   const bssl::UniquePtr<EVP_PKEY> key = makeKey(spec.type);
   const bssl::UniquePtr<X509> certificate(X509_new());
@@ -115,13 +126,12 @@ Identity make(const CertificateSpec& spec, const Identity* authority) {
       authority != nullptr ? parseKey(authority->key) : bssl::UpRef(key);
 
   X509_set_version(x509, 2);
-  uint64_t serial = 0;
-  RAND_bytes(reinterpret_cast<uint8_t*>(&serial), sizeof serial);
-  ASN1_INTEGER_set_uint64(X509_get_serialNumber(x509), serial >> 1);
+  uint64_t serial = spec.serial;
+  if (serial == 0) RAND_bytes(reinterpret_cast<uint8_t*>(&serial), sizeof serial);
+  ASN1_INTEGER_set_uint64(X509_get_serialNumber(x509), serial & INT64_MAX);
   X509_gmtime_adj(X509_getm_notBefore(x509), 86400L * spec.startDays);
   X509_gmtime_adj(X509_getm_notAfter(x509), 86400L * spec.endDays);
-  X509_NAME_add_entry_by_txt(X509_get_subject_name(x509), "CN", MBSTRING_UTF8,
-                             reinterpret_cast<const uint8_t*>(spec.subject.c_str()), -1, -1, 0);
+  name(x509, spec.subject);
   X509_set_issuer_name(x509, X509_get_subject_name(issuer.get()));
   X509_set_pubkey(x509, key.get());
   extend(x509, issuer.get(), NID_basic_constraints,

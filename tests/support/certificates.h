@@ -12,12 +12,13 @@ namespace warren::test {
 enum class KeyType : uint8_t { rsa, p256, p384, ed25519 };
 
 struct CertificateSpec {
-  std::string subject = "test";      // common name
+  std::string subject = "test";      // common name, or all of it: "C=SE,O=test,CN=test"
   std::vector<std::string> names{};  // "DNS:example.com", "IP:127.0.0.1"
   KeyType type = KeyType::p256;
   int startDays = -1;  // from today
   int endDays = 30;
   bool authority = false;  // may sign others
+  uint64_t serial = 0;     // 0: random
 };
 
 // A private key and its certificate, as PEM.
