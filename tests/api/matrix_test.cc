@@ -1,5 +1,5 @@
-// Every handler does everything to its own socket, on both sides, on tcp and unix: whatever happens,
-// each socket that opened closes once, nothing comes after that, and nothing is left over.
+// Every handler does everything to its own socket, on both sides, on tcp, unix and TLS: whatever
+// happens, each socket that opened closes once, nothing comes after that, and nothing is left over.
 #include <array>
 #include <map>
 #include <optional>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "support/catch.h"
+#include "support/certificates.h"
 #include "support/net.h"
 #include "warren/warren.h"
 
@@ -34,17 +35,35 @@ struct Counted {
 };
 using Handle = Socket<Counted>;
 
+enum class Transport { tcp, unix, tls };
+
+#if WARREN_TLS
+TlsOptions serverTls() { return {.key = test::testLeaf().key, .cert = test::testLeaf().cert}; }
+TlsOptions clientTls(bool trusting) {
+  static const test::Identity other = test::selfSigned({.subject = "other", .authority = true});
+  return {.ca = trusting ? test::testAuthority().cert : other.cert};
+}
+#else
+TlsOptions serverTls() { return {}; }
+TlsOptions clientTls(bool) { return {}; }
+#endif
+
 constexpr std::array<std::string_view, 8> kHandlers = {"open",  "data",  "drain",   "end",
                                                        "close", "error", "timeout", "connectError"};
-constexpr std::array<std::string_view, 14> kActions = {
-    "write",  "send",           "end",  "terminate",  "shutdown",    "close",   "pause",
-    "reload", "reloadListener", "stop", "stopActive", "stopReactor", "connect", "destroyAfter"};
+// Under TLS there are these as well: `open` before the handshake, `handshake` for better and for worse,
+// and what a failed one comes to without it.
+constexpr std::array<std::string_view, 4> kTlsHandlers = {"earlyOpen", "handshake", "failure",
+                                                          "rejected"};
+constexpr std::array<std::string_view, 15> kActions = {
+    "write",      "send",        "end",     "terminate",      "shutdown",
+    "close",      "pause",       "reload",  "reloadListener", "stop",
+    "stopActive", "stopReactor", "connect", "upgradeTls",     "destroyAfter"};
 
 // One cell of the matrix.
 class Trial {
  public:
-  Trial(std::string_view handler, std::string_view action, bool onServer, bool onUnix)
-      : handler_(handler), action_(action), onServer_(onServer), onUnix_(onUnix) {}
+  Trial(std::string_view handler, std::string_view action, bool onServer, Transport transport)
+      : handler_(handler), action_(action), onServer_(onServer), transport_(transport) {}
 
   void run();
 
@@ -67,7 +86,7 @@ class Trial {
   const std::string_view handler_;
   const std::string_view action_;
   const bool onServer_;
-  const bool onUnix_;
+  const Transport transport_;
   test::TempDir folder_;
   Reactor reactor_;
   Listener<Counted> listener_;
@@ -92,12 +111,13 @@ void Trial::sawClose(Handle socket) {
 }
 
 SocketHandlers<Counted> Trial::subject() {
-  return {
+  SocketHandlers<Counted> handlers{
       .open =
           [this](Handle socket) {
             sawOpen(socket);
             prepare(socket);
             actIf("open", socket);
+            actIf("earlyOpen", socket);
           },
       .data =
           [this](Handle socket, Bytes) {
@@ -121,7 +141,11 @@ SocketHandlers<Counted> Trial::subject() {
             CHECK(socket.findData() != nullptr);
             actIf("close", socket);
           },
-      .error = [this](Handle socket, const Error&) { actIf("error", socket); },
+      .error =
+          [this](Handle socket, const Error&) {
+            actIf("error", socket);
+            actIf("rejected", socket);
+          },
       .timeout =
           [this](Handle socket) {
             saw(socket);
@@ -131,8 +155,17 @@ SocketHandlers<Counted> Trial::subject() {
           [this](Handle socket, const Error&) {
             CHECK(closed_.count(socket.number()) == 0);
             actIf("connectError", socket);
+            actIf("rejected", socket);
           },
   };
+  const bool shakes = handler_ == "earlyOpen" || handler_ == "handshake" || handler_ == "failure";
+  if (shakes) {
+    handlers.handshake = [this](Handle socket, bool ok, const Error&) {
+      saw(socket);
+      actIf(ok ? "handshake" : "failure", socket);
+    };
+  }
+  return handlers;
 }
 
 SocketHandlers<Counted> Trial::peer() {
@@ -177,16 +210,21 @@ void Trial::act(Handle socket) {
   if (action_ == "stopActive") listener_.stop(true);
   if (action_ == "stopReactor") reactor_.stop(7);
   if (action_ == "connect") dial(peer());
+  if (action_ == "upgradeTls") {
+    const auto upgraded = socket.upgradeTls(onServer_ ? serverTls() : clientTls(true));
+    CHECK((transport_ != Transport::tls || !upgraded));
+  }
 }
 
 void Trial::listen() {
   ListenOptions<Counted> options;
-  if (onUnix_) {
+  if (transport_ == Transport::unix) {
     options.unix = folder_.path("s");
   } else {
     options.hostname = "127.0.0.1";
     options.port = 0;
   }
+  if (transport_ == Transport::tls) options.tls = serverTls();
   options.socket = onServer_ ? subject() : peer();
   options.linger = {.timeout = 20ms};
   listener_ = reactor_.listen(std::move(options)).value();
@@ -195,11 +233,14 @@ void Trial::listen() {
 void Trial::dial(SocketHandlers<Counted> handlers) {
   const bool nobodyThere = handler_ == "connectError";
   ConnectOptions<Counted> options;
-  if (onUnix_) {
+  if (transport_ == Transport::unix) {
     options.unix = folder_.path(nobodyThere ? "none" : "s");
   } else {
     options.hostname = "127.0.0.1";
     options.port = nobodyThere ? 0 : listener_.port();
+  }
+  if (transport_ == Transport::tls) {
+    options.tls = clientTls(handler_ != "failure" && handler_ != "rejected");
   }
   options.socket = std::move(handlers);
   options.linger = {.timeout = 20ms};
@@ -223,32 +264,50 @@ void Trial::run() {
   if (action_ != "destroyAfter") cleanUp();
 }
 
-void runAll(bool onServer, bool onUnix) {
-  for (const std::string_view handler : kHandlers) {
-    if (handler == "connectError" && onServer) continue;
-    if (handler == "error" && !kExceptions) continue;
-    for (const std::string_view action : kActions) {
-      INFO("handler " << handler << ", action " << action);
-      const size_t descriptors = test::openDescriptors();
-      Trial(handler, action, onServer, onUnix).run();
-      CHECK(Counted::alive == 0);
-      CHECK(test::openDescriptors() == descriptors);
-    }
+void runAll(std::string_view handler, bool onServer, Transport transport) {
+  if (handler == "connectError" && onServer) return;
+  if (handler == "error" && !kExceptions) return;
+  for (const std::string_view action : kActions) {
+    INFO("handler " << handler << ", action " << action);
+    const size_t descriptors = test::openDescriptors();
+    Trial(handler, action, onServer, transport).run();
+    CHECK(Counted::alive == 0);
+    CHECK(test::openDescriptors() == descriptors);
   }
+}
+
+void runAll(bool onServer, Transport transport) {
+  for (const std::string_view handler : kHandlers) runAll(handler, onServer, transport);
+  if (transport != Transport::tls) return;
+  for (const std::string_view handler : kTlsHandlers) runAll(handler, onServer, transport);
 }
 
 }  // namespace
 
 TEST_CASE("an accepted tcp socket survives everything that its handlers do") {
-  runAll(true, false);
+  runAll(true, Transport::tcp);
 }
 
-TEST_CASE("a dialed tcp socket survives everything that its handlers do") { runAll(false, false); }
+TEST_CASE("a dialed tcp socket survives everything that its handlers do") {
+  runAll(false, Transport::tcp);
+}
 
 TEST_CASE("an accepted unix socket survives everything that its handlers do") {
-  runAll(true, true);
+  runAll(true, Transport::unix);
 }
 
-TEST_CASE("a dialed unix socket survives everything that its handlers do") { runAll(false, true); }
+TEST_CASE("a dialed unix socket survives everything that its handlers do") {
+  runAll(false, Transport::unix);
+}
+
+#if WARREN_TLS
+TEST_CASE("an accepted TLS socket survives everything that its handlers do", "[tls]") {
+  runAll(true, Transport::tls);
+}
+
+TEST_CASE("a dialed TLS socket survives everything that its handlers do", "[tls]") {
+  runAll(false, Transport::tls);
+}
+#endif
 
 }  // namespace warren
