@@ -156,42 +156,6 @@ TEST_CASE("tls: close and terminate during the handshake end it at once", "[tls]
 
 // --- the stream --------------------------------------------------------------------------------------
 
-TEST_CASE("tls: 8 MiB each way at once arrive whole through slow readers", "[tls]") {
-  constexpr size_t kSize = size_t{8} << 20;
-  const std::vector<std::byte> sent = test::pattern(kSize, 3);
-  struct Reader {
-    size_t received = 0;
-    uint64_t hash = test::hash({});
-  } sides[2];
-  const auto reader = [&](Reader& side, Reactor& reactor) {
-    return [&](Socket<> socket, Bytes bytes) {
-      side.received += bytes.size();
-      side.hash = test::hash(bytes, side.hash);
-      socket.pause();  // one piece a turn
-      reactor.post([socket] { socket.resume(); });
-      if (side.received == kSize) socket.end();
-    };
-  };
-  Reactor* reactor = nullptr;
-  Both both([&](ListenOptions<>& listen, ConnectOptions<>& connect) {
-    const auto lazily = [&](Reader& side) {
-      return [&](Socket<> socket, Bytes bytes) { reader(side, *reactor)(socket, bytes); };
-    };
-    listen.socket.data = lazily(sides[0]);
-    connect.socket.data = lazily(sides[1]);
-  });
-  reactor = &both.reactor;
-  both.bothOpen();
-  both.client.send(sent);
-  both.server.send(sent);
-  both.until("client close clean");
-  both.until("server close clean");
-  for (const Reader& side : sides) {
-    REQUIRE(side.received == kSize);
-    REQUIRE(side.hash == test::hash(sent));
-  }
-}
-
 TEST_CASE("tls: a paused socket holds back plaintext that is already there", "[tls]") {
   Both both;
   both.bothOpen();
