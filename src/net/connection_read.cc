@@ -9,8 +9,10 @@ namespace warren::net {
 
 using os::sys::Answer;
 
+// A pause holds back what is told; the handshake is not.
 bool Connection::mayRead() const {
-  return (flags_ & (kReadable | kPaused | kReadDone)) == kReadable &&
+  const uint32_t held = has(kHandshaking) ? kReadDone : kPaused | kReadDone;
+  return (flags_ & (kReadable | held)) == kReadable &&
          (state_ == State::open || state_ == State::lingering || state_ == State::handshaking);
 }
 
