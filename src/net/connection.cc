@@ -135,16 +135,17 @@ std::string Connection::target() const {
   return dialing ? cold_->dialer->target() : remoteAddress().text();
 }
 
-void Connection::failed(const Error& error) {
+// `lingers`: an alert is on its way.
+void Connection::failed(const Error& error, bool lingers) {
   WARREN_CHECK(connecting());
   if (cold_ != nullptr) cold_->dialer.reset();
   ++reactor().stats().connectFailures;
   reactor().timers().cancel(deadline_);
   reactor().timers().cancel(links_.timeout);
-  state_ = State::closed;
+  state_ = lingers ? State::lingering : State::closed;
   leaveCell();
   call(cell_->table->connectError, error);
-  reactor().retire(*this);
+  lingers ? linger() : reactor().retire(*this);
 }
 
 void Connection::abandon() {

@@ -166,7 +166,7 @@ class Connection : public base::Slot {
   void open();
   void broken();
   void dialed(Dialed progress);
-  void failed(const Error& error);
+  void failed(const Error& error, bool lingers = false);
 
   // greeting: connection_greeting.cc
   void setRemote(const Address& peer);
@@ -183,7 +183,8 @@ class Connection : public base::Slot {
   void beginHandshake();
   void endHandshake();
   void handshaken();
-  void handshakeFailed(const Error& error);
+  void handshakeFailed(const Error& error, bool alerted = false);
+  void sessionFailed(const Error& error, bool alerted);
   void streamCut();
   bool writable() const;
   size_t sendAll(const base::RingBuffer& bytes);
@@ -226,6 +227,9 @@ class Connection : public base::Slot {
   void pushIdleTimeout();
   void pushLinger();
   void armLinger();
+  void leave(const Error& error);
+  void mute();
+  void linger();
   void closeIfDone();
   void finish(const Error& error);
   void tellClosed(State next, const Error& error);

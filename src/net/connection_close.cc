@@ -15,11 +15,26 @@ void Connection::close() {
   if (state_ == State::greeting || state_ == State::handshaking) return finish({});
   if (state_ != State::open) return;
   if (has(kHandshaking)) return finish({});
+  leave({});
+}
+
+// Tells that it is closed, and delivers what was accepted behind the scenes.
+void Connection::leave(const Error& error) {
+  mute();
+  if (queued() > 0 && mayTransmit()) transmit({}, 0);
+  if (!mustLinger()) return finish(error);
+  tellClosed(State::lingering, error);
+  linger();
+}
+
+void Connection::mute() {
   clear(kCorked | kDrainOwed | kPaused);
   set(kMuted | kBounded | (has(kFinSent) ? 0u : kFinOwed));
-  if (queued() > 0 && mayTransmit()) transmit({}, 0);
-  if (!mustLinger()) return finish({});
-  tellClosed(State::lingering, {});
+}
+
+// Nobody hears of it any more.
+void Connection::linger() {
+  mute();
   reactor().retire(*this);  // for its Data
   armLinger();
   reactor().flushLater(*this);

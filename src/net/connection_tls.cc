@@ -47,14 +47,15 @@ Result<void> Connection::makeSession(SharedTls policy) {
   if (!policy->session.empty() && !(*session)->setSession(policy->session)) {
     return Error(Usage::invalid, Step::handshake, "tls.session is none");
   }
+  const Duration limit = policy->handshakeTimeout;
+  if (!limit.zero()) {
+    TimerSlot* timer = reactor().timers().start(TimerKind::socketDeadline, index, limit.count());
+    if (timer == nullptr) return Error(Origin::kernel, ENOMEM, Step::handshake, target());
+    deadline_ = timer->index;
+  }
   cold->secure = std::make_unique<Secure>();
   cold->secure->session = std::move(*session);
   cold->secure->policy = std::move(policy);
-  const Duration limit = cold->secure->policy->handshakeTimeout;
-  if (limit.zero()) return {};
-  TimerSlot* timer = reactor().timers().start(TimerKind::socketDeadline, index, limit.count());
-  if (timer == nullptr) return Error(Origin::kernel, ENOMEM, Step::handshake, target());
-  deadline_ = timer->index;
   return {};
 }
 
@@ -69,7 +70,6 @@ Result<void> Connection::upgrade(const SharedTls& policy, Bytes leftover) {
   if (queued() > 0) return Error(Usage::conflict, Step::handshake, "bytes are queued");
   if (Result<void> made = makeSession(policy); !made) return made;
   beginHandshake();
-  clear(kDrainOwed);
   keep(leftover);
   reactor().ready(*this);
   return {};
@@ -101,26 +101,47 @@ void Connection::handshaken() {
 }
 
 // Never silent: `handshake` hears of it, or `connectError`, or, for an accepted socket that nobody has
-// heard of, `error` alone.
-void Connection::handshakeFailed(const Error& error) {
+// heard of, `error` alone. `alerted`: an alert tells the peer.
+void Connection::handshakeFailed(const Error& error, bool alerted) {
   endHandshake();
   if (state_ == State::closed) return;
   ++reactor().stats().handshakeFailures;
-  if (connecting()) return failed(error);
+  if (secure() != nullptr) secure()->failed = true;  // a handler can send nothing any more
+  const bool lingers = alerted && mustLinger();
+  if (connecting()) return failed(error, lingers);
   if (state_ == State::open) {
-    const bool heard = static_cast<bool>(cell_->table->handshake);
-    set(kWriteDead);  // also for the handler: there is no session to write to
+    const Error rest = cell_->table->handshake ? Error() : error;  // it is told once
     call(cell_->table->handshake, false, error);
-    return finish(heard ? Error() : error);
+    if (state_ != State::open) return;
+    return lingers ? leave(rest) : finish(rest);
   }
-  finish({});
+  if (lingers) {
+    state_ = State::lingering;
+    leaveCell();
+  } else {
+    finish({});
+  }
   call(cell_->table->error, error);
+  if (lingers) linger();
+}
+
+// Closing a descriptor with input unread would destroy an alert that is on its way: so the socket
+// lingers, as one does that has said something else. What is queued behind it is lost.
+void Connection::sessionFailed(const Error& error, bool alerted) {
+  Secure& tls = *secure();
+  tls.failed = true;
+  tls.sealed += cold_->outbox.size();
+  cold_->outbox.release();
+  if (has(kHandshaking)) return handshakeFailed(error, alerted);
+  if (state_ == State::open && alerted) return leave(error);
+  finish(error);
 }
 
 // --- reading -----------------------------------------------------------------------------------------
 
 // Opens the records that have come. A handler may pause or close in the middle of it.
 void Connection::decrypt(Bytes input) {
+  if (secure()->failed) return static_cast<void>(withinLinger(input.size()));
   const std::span<std::byte> plain = reactor().plainBuffer();
   while (state_ != State::closed) {
     if (has(kPaused | kReadDone) && !has(kHandshaking)) return keep(input);
@@ -141,9 +162,7 @@ void Connection::decrypt(Bytes input) {
       case tls::Session::State::ended:
         return onPeerEnd();
       case tls::Session::State::failed:
-        if (has(kHandshaking)) return handshakeFailed(session.error());
-        set(kReadDone);
-        return finish(session.error());
+        return sessionFailed(session.error(), session.alerted());
     }
   }
 }
@@ -158,7 +177,7 @@ void Connection::keep(Bytes input) {
 }
 
 void Connection::decryptKept() {
-  if (!mayRead()) return;
+  if (!mayRead() || secure()->failed) return;
   // The session may have more to tell, even an end, without any input.
   if (!std::exchange(secure()->interrupted, false) && !has(kHandshaking)) return;
   const base::RingBuffer kept = std::move(secure()->inbox);
@@ -174,7 +193,7 @@ void Connection::streamCut() {
   if (has(kHandshaking)) {
     return handshakeFailed({Origin::kernel, ECONNRESET, Step::handshake, target()});
   }
-  if (secure()->policy->tolerateTruncation) return onPeerEnd();
+  if (secure()->policy->tolerateTruncation || secure()->failed) return onPeerEnd();
   set(kReadDone);
   finish({Origin::tls, base::kTlsTruncated, Step::read, "the peer ended without close_notify"});
 }
@@ -215,7 +234,7 @@ bool Connection::flushWire() {
   if (writable()) tls.wire.consume(sendAll(tls.wire));
   if (!tls.wire.empty()) return false;
   tls.wire.release();
-  tls.sealed = 0;
+  if (!tls.failed) tls.sealed = 0;
   return true;
 }
 

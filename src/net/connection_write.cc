@@ -26,7 +26,8 @@ size_t totalSize(std::span<const Bytes> segments) {
 }  // namespace
 
 bool Connection::acceptsWrites() const {
-  return (state_ == State::open || connecting()) && !has(kFinOwed | kFinSent | kWriteDead);
+  return (state_ == State::open || connecting()) && !has(kFinOwed | kFinSent | kWriteDead) &&
+         (secure() == nullptr || !secure()->failed);
 }
 
 bool Connection::mayTransmit() const {

@@ -39,9 +39,10 @@ struct Secure {
   std::unique_ptr<tls::Session> session;
   base::RingBuffer wire;     // records that the kernel has not taken
   base::RingBuffer inbox;    // ciphertext that came before a pause and was not opened
-  size_t sealed = 0;         // bytes of plaintext in `wire`
+  size_t sealed = 0;         // bytes of plaintext in `wire`, or lost when the session failed
   bool interrupted = false;  // by a pause, in the middle of what had come
   bool notified = false;     // our close_notify is in `wire`, or gone
+  bool failed = false;       // nothing goes through the session any more, in either direction
 };
 
 #else
@@ -53,6 +54,7 @@ struct TlsPolicy {
 struct Secure {
   base::RingBuffer wire;
   size_t sealed = 0;
+  bool failed = false;
 };
 
 #endif

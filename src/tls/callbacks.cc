@@ -91,6 +91,7 @@ bool setPair(SSL* ssl, const Pair& pair) {
 
 void Callbacks::install(SSL_CTX* context, const Credentials& credentials) {
   SSL_CTX_set_cert_cb(context, choosePair, nullptr);
+  SSL_CTX_set_info_callback(context, noteAlert);
   if (credentials.keylog) SSL_CTX_set_keylog_callback(context, logKeys);
   if (credentials.role == Role::client) {
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
@@ -246,6 +247,10 @@ int Callbacks::keepSession(SSL* ssl, SSL_SESSION* fresh) {
   }
   session.latest_.reset(fresh);
   return 1;  // the reference is ours
+}
+
+void Callbacks::noteAlert(const SSL* ssl, int what, int) {
+  if (what == SSL_CB_WRITE_ALERT) sessionOf(ssl).alerted_ = true;
 }
 
 // The user's function must not throw: there are frames without unwinding below it.

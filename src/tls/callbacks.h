@@ -35,6 +35,7 @@ struct Callbacks {
   static int sealOrOpenTicket(SSL* ssl, uint8_t* name, uint8_t* iv, EVP_CIPHER_CTX* cipher,
                               HMAC_CTX* hmac, int sealing);
   static int keepSession(SSL* ssl, SSL_SESSION* session);
+  static void noteAlert(const SSL* ssl, int what, int value);
   static void logKeys(const SSL* ssl, const char* line);
 };
 

@@ -73,6 +73,8 @@ class Session {
   void close();
 
   bool ready() const { return ready_; }
+  // We have said for good that we send no more: by close_notify, or by the alert of a failure.
+  bool alerted() const { return alerted_; }
   // What made it fail: Origin::tls with an alert, a verify code or a library reason; the name() of the
   // error is e.g. "CERT_HAS_EXPIRED" and the detail a sentence.
   const Error& error() const { return error_; }
@@ -162,6 +164,7 @@ class Session {
   bool ready_ = false;
   bool closed_ = false;
   bool outputFailed_ = false;
+  bool alerted_ = false;
   bool seesEcdsa_ = true;  // server: what the client's TLS 1.2 ciphers can be signed with
   bool seesRsa_ = true;
 };

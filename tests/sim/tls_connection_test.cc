@@ -1,0 +1,369 @@
+// TLS on a kernel that does as it is told: what a real one does too rarely to be tested on.
+#include <memory>
+#include <string>
+
+#include "support/certificates.h"
+#include "tls/credentials.h"
+#include "tls/session.h"
+#include "world.h"
+
+namespace warren::sim {
+namespace {
+
+TlsOptions serverTls() { return {.key = test::testLeaf().key, .cert = test::testLeaf().cert}; }
+TlsOptions clientTls() { return {.ca = test::testAuthority().cert}; }
+
+// The TLS of the far end.
+class Far {
+ public:
+  static Far client(Peer peer) {
+    Far far(std::move(peer));
+    far.session_ =
+        tls::Session::client(tls::makeCredentials(clientTls(), tls::Role::client).value(),
+                             "localhost", *far.output_)
+            .value();
+    return far;
+  }
+  static Far server(Peer peer) {
+    Far far(std::move(peer));
+    auto policy = std::make_shared<tls::ServerPolicy>();
+    policy->fallback = tls::makeCredentials(serverTls(), tls::Role::server).value();
+    far.session_ = tls::Session::server(std::move(policy), *far.output_).value();
+    return far;
+  }
+
+  // Takes what has come, and sends what that brings about.
+  void turn() {
+    const std::string cipher = peer.readAll();
+    Bytes input = asBytes(cipher);
+    for (bool more = true; more;) {
+      std::byte room[4096];
+      const auto got = session_->receive(input, room);
+      plain += asText(Bytes(room).first(got.plain));
+      more = got.state == tls::Session::State::plaintext || got.state == tls::Session::State::ready;
+      if (got.state == tls::Session::State::ended) ended = true;
+    }
+    pass();
+  }
+  void send(std::string_view text) {
+    REQUIRE(session_->send(asBytes(text)));
+    pass();
+  }
+  bool ready() const { return session_->ready(); }
+  std::string error() const { return session_->error().name(); }
+
+  Peer peer;
+  std::string plain;   // all that was received
+  bool ended = false;  // by close_notify
+
+ private:
+  explicit Far(Peer at) : peer(std::move(at)) {}
+  void pass() {
+    for (const Bytes& part : output_->readable()) REQUIRE(peer.send(part) == part.size());
+    output_->clear();
+  }
+
+  std::unique_ptr<base::RingBuffer> output_ = std::make_unique<base::RingBuffer>();
+  std::unique_ptr<tls::Session> session_;
+};
+
+ListenOptions<> secured() {
+  ListenOptions<> options;
+  options.tls = serverTls();
+  return options;
+}
+
+// A TLS listener with one accepted socket, and the client behind it.
+struct Secured : Served {
+  Far far;
+
+  explicit Secured(ListenOptions<> options = secured())
+      : Served(std::move(options)), far(Far::client(peer)) {}
+
+  void shakeHands() {
+    for (int turn = 0; turn < 4; ++turn) {
+      far.turn();
+      settle();
+    }
+    REQUIRE(far.ready());
+    REQUIRE(log.text() == "open");
+    socket = Socket<>(log.socket);
+    log.lines.clear();
+  }
+};
+
+const std::string kMuch(300'000, 'x');  // more than is read in one go
+const std::string kForged = std::string("\x17\x03\x03\x00\x20", 5) + std::string(32, 'x');
+
+// --- alerts ------------------------------------------------------------------------------------------
+
+TEST_CASE("an alert is not destroyed by input that nobody has read", "[tls]") {
+  Secured world;
+  world.shakeHands();
+  world.peer.send(kForged + kMuch);
+  world.settle();
+  REQUIRE(world.log.text() == "close ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC/read");
+  REQUIRE_FALSE(world.peer.wasReset());
+  world.far.turn();
+  REQUIRE(world.far.error() == "ERR_SSL_SSLV3_ALERT_BAD_RECORD_MAC");
+  REQUIRE(world.peer.ended());
+  REQUIRE(world.peer.send(kMuch) > 0);  // it is still speaking
+  world.settle();
+  REQUIRE_FALSE(world.peer.wasReset());
+  world.peer.close();
+  world.settle();
+  REQUIRE(world.reactor.stats().sockets == 0);
+}
+
+TEST_CASE("an alert about the handshake reaches a client that has sent more already", "[tls]") {
+  Secured world;
+  // A handshake message that is none, and then a stream of them.
+  world.peer.send(std::string("\x16\x03\x01\x00\x04\x63\x00\x00\x00", 9) + kMuch);
+  world.settle();
+  REQUIRE(world.log.lines.size() == 1);
+  REQUIRE(world.log.lines[0].starts_with("error "));
+  REQUIRE_FALSE(world.peer.wasReset());
+  REQUIRE(world.peer.read(1) == "\x15");
+  world.peer.close();
+  world.settle();
+  REQUIRE(world.reactor.stats().sockets == 0);
+}
+
+TEST_CASE("a client that refuses a server says so, however much the server says", "[tls]") {
+  World world;
+  Log log;
+  Server server = world.kernel.serve(kHere);
+  ConnectOptions<> options{.hostname = "127.0.0.1", .port = 80, .socket = keeping(log)};
+  options.tls = TlsOptions{.ca = test::testAuthority().cert, .serverName = "elsewhere.test"};
+  const Socket<> socket = world.reactor.connect(std::move(options)).value();
+  REQUIRE(socket.send("a secret"));
+  world.settle();
+  Far far = Far::server(server.accept().value());
+  far.turn();
+  far.peer.send(kMuch);
+  world.settle();
+  REQUIRE(log.text() == "connectError ERR_TLS_CERT_ALTNAME_INVALID/handshake");
+  REQUIRE(socket.unsentBytes() == 8);
+  REQUIRE_FALSE(far.peer.wasReset());
+  far.turn();
+  REQUIRE(far.error() == "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE");
+  far.peer.close();
+  world.settle();
+  REQUIRE(world.reactor.stats().sockets == 0);
+}
+
+TEST_CASE("who takes no notice of an alert is cut", "[tls]") {
+  Secured world;
+  world.shakeHands();
+  world.peer.send(kForged);
+  world.settle();
+  REQUIRE(world.reactor.stats().sockets == 1);
+  SECTION("by the linger deadline when it is silent") { world.elapse(60s); }
+  SECTION("by the linger cap when it goes on and on") {
+    for (int round = 0; round < 1000 && world.reactor.stats().sockets > 0; ++round) {
+      world.peer.send(kMuch);
+      world.settle();
+    }
+  }
+  REQUIRE(world.reactor.stats().sockets == 0);
+  REQUIRE(world.log.lines.size() == 1);
+}
+
+// --- short writes --------------------------------------------------------------------------------------
+
+TEST_CASE("records that the kernel takes byte by byte arrive whole, and count as unsent till then",
+          "[tls]") {
+  Secured world;
+  world.shakeHands();
+  const std::string text = pattern(4000);
+  world.peer.room(0);
+  REQUIRE(world.socket.write(text) == static_cast<std::ptrdiff_t>(text.size()));
+  REQUIRE(world.socket.unsentBytes() == text.size());
+  REQUIRE(world.socket.write("more") == 0);
+  while (world.far.plain.size() < text.size()) {
+    world.peer.room(1);
+    world.settle();
+    world.far.turn();
+    if (world.far.plain.size() < text.size()) REQUIRE(world.socket.unsentBytes() == text.size());
+  }
+  REQUIRE(world.far.plain == text);
+  REQUIRE(world.socket.unsentBytes() == 0);
+  world.peer.unlimitedRoom();
+  world.settle();
+  REQUIRE(world.log.text() == "drain");
+}
+
+TEST_CASE("a TLS socket that is cut tells what it had accepted and not sent", "[tls]") {
+  Secured world;
+  world.shakeHands();
+  world.peer.room(1000);
+  const std::string text = pattern(2 << 20);
+  REQUIRE(world.socket.send(text) == false);  // queued, and above the high-water mark
+  SECTION("terminated") {
+    world.socket.terminate();
+    REQUIRE(world.log.text() == "close clean");
+  }
+  SECTION("reset by its peer") {
+    world.peer.reset();
+    world.settle();
+    REQUIRE(world.log.text().starts_with("close ECONNRESET"));
+  }
+  REQUIRE(world.socket.unsentBytes() == text.size());
+}
+
+TEST_CASE("close delivers 2 MiB of records to a slow reader before its close_notify", "[tls]") {
+  Secured world;
+  world.shakeHands();
+  world.peer.receiveSize(5000);
+  const std::string text = pattern(2 << 20);
+  static_cast<void>(world.socket.send(text));
+  world.socket.close();
+  REQUIRE(world.log.text() == "close clean");
+  while (!world.far.ended) {
+    world.far.turn();
+    world.settle();
+  }
+  REQUIRE(world.far.plain == text);
+}
+
+// --- ends ----------------------------------------------------------------------------------------------
+
+TEST_CASE("a peer that does not answer our close_notify is cut", "[tls]") {
+  Secured world;
+  world.shakeHands();
+  REQUIRE(world.socket.end("bye") == 3);
+  world.settle();
+  world.far.turn();
+  REQUIRE(world.far.plain == "bye");
+  REQUIRE(world.far.ended);
+  SECTION("by the linger deadline when it is silent") {
+    world.elapse(60s);
+    REQUIRE(world.log.text() == "close ETIMEDOUT/linger");
+  }
+  SECTION("by the linger cap when it goes on and on") {
+    for (int round = 0; round < 1000 && world.log.count("close tooMuch/linger") == 0; ++round) {
+      world.far.send(std::string(100'000, 'x'));
+      world.settle();
+    }
+    REQUIRE(world.log.lines.back() == "close tooMuch/linger");
+  }
+}
+
+TEST_CASE("half a record and a FIN are a truncation", "[tls]") {
+  Secured world;
+  world.shakeHands();
+  world.far.send("whole");
+  world.peer.send(kForged.substr(0, 20));
+  world.peer.shutdownWrite();
+  world.settle();
+  REQUIRE(world.log.input == "whole");
+  REQUIRE(world.log.text() == "data, close TRUNCATED/read");
+}
+
+// --- pauses --------------------------------------------------------------------------------------------
+
+TEST_CASE("a paused socket shakes hands, and holds back what follows", "[tls]") {
+  ListenOptions<> options = secured();
+  Log log;
+  options.socket = keeping(log);
+  options.socket.open = [&log](Socket<> socket) {
+    log.note(socket, "open");
+    socket.pause();
+  };
+  options.socket.handshake = [&log](Socket<> socket, bool ok, const Error&) {
+    log.note(socket, ok ? "handshake" : "failure");
+  };
+  Secured world(std::move(options));
+  for (int turn = 0; turn < 4; ++turn) {
+    world.far.turn();
+    world.settle();
+  }
+  REQUIRE(log.text() == "open, handshake");
+  world.far.send("held back");
+  world.settle();
+  REQUIRE(log.text() == "open, handshake");
+  Socket<>(log.socket).resume();
+  world.settle();
+  REQUIRE(log.input == "held back");
+}
+
+TEST_CASE("nothing of a record is left behind by a pause, whatever is over", "[tls]") {
+  for (const size_t over : {size_t{1}, size_t{2}, size_t{255}, size_t{1023}, size_t{1024}}) {
+    ListenOptions<> options = secured();
+    Log log;
+    options.socket = keeping(log);
+    options.socket.data = [&log](Socket<> socket, Bytes bytes) {
+      log.input += asText(bytes);
+      log.note(socket, "data");
+      socket.pause();
+    };
+    Secured world(std::move(options));
+    for (int turn = 0; turn < 4; ++turn) {
+      world.far.turn();
+      world.settle();
+    }
+    const std::string text = pattern((64 << 10) + over);
+    world.far.send(text);
+    for (int round = 0; round < 20 && log.input.size() < text.size(); ++round) {
+      Socket<>(log.socket).resume();
+      world.settle();
+    }
+    REQUIRE(log.input == text);
+  }
+}
+
+// --- upgrades ------------------------------------------------------------------------------------------
+
+TEST_CASE("bytes that were refused before an upgrade are followed by a drain after it", "[tls]") {
+  Served world;
+  world.peer.room(0);
+  REQUIRE(world.socket.write("no room") == 0);
+  REQUIRE(world.socket.upgradeTls(serverTls()));
+  world.peer.unlimitedRoom();
+  world.settle();
+  REQUIRE(world.log.text() == "");  // not before the handshake
+  Far far = Far::client(world.peer);
+  for (int turn = 0; turn < 4; ++turn) {
+    far.turn();
+    world.settle();
+  }
+  REQUIRE(far.ready());
+  REQUIRE(world.log.text() == "drain");
+}
+
+TEST_CASE("an upgrade is refused while plaintext is queued, corked or not", "[tls]") {
+  Served world;
+  world.peer.room(0);
+  SECTION("behind a full kernel") { static_cast<void>(world.socket.send("queued")); }
+  SECTION("under a cork") {
+    const Cork cork = world.socket.cork();
+    REQUIRE(world.socket.write("queued") == 6);
+    REQUIRE(world.socket.upgradeTls(serverTls()).error().is(Usage::conflict));
+  }
+  REQUIRE(world.socket.upgradeTls(serverTls()).error().is(Usage::conflict));
+  world.peer.unlimitedRoom();
+  world.settle();
+  REQUIRE(world.peer.readAll() == "queued");
+  REQUIRE(world.socket.upgradeTls(serverTls()));
+}
+
+TEST_CASE("a socket that is paused when it upgrades shakes hands", "[tls]") {
+  Served world;
+  world.socket.pause();
+  REQUIRE(world.socket.upgradeTls(serverTls()));
+  Far far = Far::client(world.peer);
+  for (int turn = 0; turn < 4; ++turn) {
+    far.turn();
+    world.settle();
+  }
+  REQUIRE(far.ready());
+  far.send("held back");
+  world.settle();
+  REQUIRE(world.log.text() == "");
+  world.socket.resume();
+  world.settle();
+  REQUIRE(world.log.input == "held back");
+}
+
+}  // namespace
+}  // namespace warren::sim
