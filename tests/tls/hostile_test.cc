@@ -85,6 +85,64 @@ TEST_CASE("versions before TLS 1.2 are refused") {
   CHECK(both.server.errorName() == "ERR_SSL_UNSUPPORTED_PROTOCOL");
 }
 
+// An endless run of them would keep us busy with nothing.
+TEST_CASE("a flood of key updates without any data is refused") {
+  Ends both = ends(serverOptions(), clientOptions());
+  Bare bare;
+  shake(bare, both.server);
+  // Each one leaves with the next record or when asked to be sent at once.
+  for (int round = 0; round < 100 && !both.server.failed; ++round) {
+    REQUIRE(SSL_key_update(bare.ssl(), SSL_KEY_UPDATE_NOT_REQUESTED) == 1);
+    SSL_write(bare.ssl(), nullptr, 0);
+    both.server.feed(bare.take());
+  }
+  REQUIRE(both.server.failed);
+  CHECK(both.server.errorName() == "ERR_SSL_TOO_MANY_KEY_UPDATES");
+}
+
+TEST_CASE("key updates that ask for ours make nothing pile up while we have nothing to say") {
+  Ends both = ends(serverOptions(), clientOptions());
+  Bare bare;
+  shake(bare, both.server);
+  for (int round = 0; round < 1000; ++round) {
+    REQUIRE(SSL_key_update(bare.ssl(), SSL_KEY_UPDATE_REQUESTED) == 1);
+    bare.write("x");
+    both.server.feed(bare.take());
+  }
+  REQUIRE(both.server.plain == std::string(1000, 'x'));
+  CHECK(both.server.take().size() < 100);
+  both.server.send("answer");
+  bare.feed(both.server.take());
+  char text[16];
+  CHECK(SSL_read(bare.ssl(), text, sizeof text) == 6);
+}
+
+TEST_CASE("floods of empty records and of warnings are refused") {
+  const auto refused = [](const std::string& record) {
+    Ends both = ends(serverOptions(), clientOptions());
+    for (int count = 0; count < 1000 && !both.server.failed; ++count) both.server.feed(record);
+    REQUIRE(both.server.failed);
+    return both.server.errorName();
+  };
+  CHECK(refused(std::string("\x16\x03\x01\x00\x00", 5)) == "ERR_SSL_TOO_MANY_EMPTY_FRAGMENTS");
+  CHECK(refused(std::string("\x15\x03\x01\x00\x02\x01\x5a", 7)) ==
+        "ERR_SSL_TOO_MANY_WARNING_ALERTS");
+}
+
+TEST_CASE("a ClientHello may come in several records") {
+  for (const size_t size : {size_t{1}, size_t{3}, size_t{100}}) {
+    Ends both = ends(serverOptions(), clientOptions());
+    both.client.feed({});
+    const std::string hello = both.client.take().substr(5);
+    for (size_t at = 0; at < hello.size(); at += size) {
+      const std::string part = hello.substr(at, size);
+      both.server.feed(std::string("\x16\x03\x01\x00", 4) + static_cast<char>(part.size()) + part);
+    }
+    both.run();
+    CHECK(both.fine());
+  }
+}
+
 // Where the payload of the records in a flight lies: their headers are no part of what is signed.
 std::vector<size_t> payload(const std::string& flight) {
   std::vector<size_t> places;
