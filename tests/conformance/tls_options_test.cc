@@ -164,6 +164,8 @@ void noteFacts(Stage& stage, const std::string& who, Actor socket, const std::st
   stage.note(who, "keyExchange() in " + when, group);
   stage.note(who, "isSessionReused() in " + when, facts.resumed());
   stage.note(who, "getServername() in " + when, nameOf(socket));
+  stage.note(who, "getSharedSigalgs() count > 0 in " + when,
+             !facts.sharedSignatureAlgorithms().empty());
 }
 
 SCENARIO_TEST("tls-info", "What a TLS socket tells about its session") {
@@ -195,12 +197,15 @@ SCENARIO_TEST("tls-session-resumption", "Session resumption") {
   stage.listen(std::move(server), {.tls = serverTls()});
   std::string session;
   const auto plays = [&](const std::string& client, const std::string& resume) {
-    TlsOptions tls = clientTls();
-    tls.session = resume;
+    const auto resumes = [&, client](Actor socket) {
+      if (resume.empty()) return;
+      stage.does(client, "setSession(session)", [&] { REQUIRE(socket.tls().setSession(resume)); });
+    };
     const auto reused = [&, client](Actor socket, bool, const Error&) {
       stage.note(client, "isSessionReused()", socket.tls().resumed());
     };
-    stage.connect(client, stage.complete(client, {.handshake = reused}), {.tls = tls});
+    stage.connect(client, stage.complete(client, {.open = resumes, .handshake = reused}),
+                  {.tls = clientTls()});
     stage.awaits(client, "data");
     session = stage[client].tls().session();
     if (client == "client1") {
