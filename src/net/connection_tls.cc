@@ -297,7 +297,7 @@ namespace warren::net {
 void Connection::startTls(const SharedTls&) {}
 void Connection::decrypt(Bytes) {}
 void Connection::decryptKept() {}
-void Connection::handshakeFailed(const Error&) {}
+void Connection::handshakeFailed(const Error&, bool) {}
 void Connection::endHandshake() {}
 void Connection::streamCut() {}
 void Connection::flushSealed() {}
