@@ -153,7 +153,6 @@ Result<void> copySettings(Credentials& credentials, const TlsOptions& options) {
   credentials.alpn = std::move(*alpn);
   credentials.ticketKeys = std::move(*ticketKeys);
   credentials.curves = std::move(*curves);
-  credentials.ordered = !options.ciphers.empty() || !options.curves.empty();
   credentials.serverName = options.serverName;
   credentials.requestCert = options.requestCert;
   credentials.rejectUnauthorized = options.rejectUnauthorized;
@@ -210,12 +209,7 @@ bool Credentials::apply(SSL* ssl) const {
   } else {
     SSL_set_options(ssl, SSL_OP_NO_TICKET);
   }
-  // Whoever writes a list means its order; BoringSSL's own leave the choice to the client.
-  if (role == Role::server && ordered) {
-    SSL_set_options(ssl, SSL_OP_CIPHER_SERVER_PREFERENCE);
-  } else {
-    SSL_clear_options(ssl, SSL_OP_CIPHER_SERVER_PREFERENCE);
-  }
+  if (role == Role::server) SSL_set_options(ssl, SSL_OP_CIPHER_SERVER_PREFERENCE);
   SSL_set_max_cert_list(ssl, maxCertificateChain);
   const bool grouped =
       curves.empty() ? setUsualCurves(ssl) : SSL_set1_curves_list(ssl, curves.c_str()) != 0;

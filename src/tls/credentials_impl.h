@@ -54,7 +54,6 @@ class Credentials {
   std::string serverName;
   std::string alpn;  // as in the extension: each name after its length
   std::string curves;
-  bool ordered = false;  // the user has said which ciphers or groups are better
   bool requestCert = false;
   bool rejectUnauthorized = true;
   bool trustsSome = false;    // the context knows whom

@@ -278,6 +278,19 @@ TEST_CASE("ciphers decide in TLS 1.2") {
   CHECK(both.client.failed);
 }
 
+TEST_CASE("which cipher is the best is for the server to say, also by default") {
+  const auto agreed = [](const std::string& ciphers) {
+    TlsOptions client = clientOptions();
+    client.maxVersion = TlsVersion::tls12;
+    client.ciphers = ciphers;
+    return shaken(serverOptions(), client).server.session->cipher();
+  };
+  const std::string cbc = "ECDHE-ECDSA-AES128-SHA";
+  const std::string gcm = "ECDHE-ECDSA-AES128-GCM-SHA256";
+  CHECK(agreed(cbc) == "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA");
+  CHECK(agreed(cbc + ":" + gcm) == "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256");
+}
+
 TEST_CASE("unknown ciphers are refused, also behind known ones") {
   TlsOptions options = clientOptions();
   options.ciphers = "ECDHE-RSA-AES128-GCM-SHA256:NOT-A-CIPHER";
