@@ -63,16 +63,20 @@ class Options {
     return tls;
   }
 
+  // [--ca FILE] [--server-name NAME]
+  warren::TlsOptions whomToTrust() {
+    warren::TlsOptions tls{.serverName = text("--server-name", "")};
+    if (const std::string ca = text("--ca", ""); !ca.empty()) tls.ca = warren::file(ca);
+    return tls;
+  }
+
   // --tls [--ca FILE --server-name NAME]
   warren::TlsSetting clientTls() {
     const bool on = flag("--tls");
-    const std::string ca = text("--ca", "");
-    const std::string name = text("--server-name", "");
-    if (!on && (!ca.empty() || !name.empty())) wrong("--ca and --server-name need --tls");
-    if (!on) return false;
-    warren::TlsOptions tls{.serverName = name};
-    if (!ca.empty()) tls.ca = warren::file(ca);
-    return tls;
+    const warren::TlsOptions tls = whomToTrust();
+    if (on) return tls;
+    if (tls.ca.given() || !tls.serverName.empty()) wrong("--ca and --server-name need --tls");
+    return false;
   }
 
   void finish() const {

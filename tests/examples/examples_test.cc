@@ -266,6 +266,10 @@ TEST_CASE("wrong usage of an example is told in a line and exits 2", "[examples]
                                                  {"client"},
                                                  {"client", "localhost"},
                                                  {"client", "localhost", "0"},
+                                                 {"client", "localhost", "1", "--ca", "a.pem"},
+                                                 {"echo", "--cert", "a.pem"},
+                                                 {"http", "--cert", "a.pem"},
+                                                 {"postgres", "localhost", "5432", "me", "mine"},
                                                  {"session", "--unix", "a.sock"}}));
   INFO(command.back());
   std::vector<std::string> whole = command;
@@ -389,6 +393,26 @@ TEST_CASE("session answers everything to a client that reads late", "[examples]"
 }
 
 // --- hello ---------------------------------------------------------------------------------------
+
+TEST_CASE("http answers whoever asks, and ends", "[examples]") {
+  const auto [request, status, body] = GENERATE(table<std::string, std::string, std::string>(
+      {{"GET /a HTTP/1.0\r\n\r\n", "200", "/a over nothing that hides it\n"},
+       {"HEAD / HTTP/1.1\r\nHost: here\r\n\r\n", "200", ""},
+       {"POST / HTTP/1.1\r\n\r\nand more", "501", "GET and HEAD\n"},
+       {"nonsense\r\n\r\n", "400", "what?\n"},
+       {"GET /" + std::string(8192, 'a'), "431", "too long\n"}}));
+  Server http("http", {"--host", "127.0.0.1"});
+  RawSocket visitor = RawSocket::connectTcp(http.port());
+  visitor.sendAll(request.substr(0, 7));
+  visitor.sendAll(request.substr(7));
+  const std::string answer = visitor.readAll();
+  INFO(answer);
+  REQUIRE(answer.starts_with("HTTP/1.0 " + status + " "));
+  REQUIRE(contains(answer, "\r\nConnection: close\r\n"));
+  REQUIRE(answer.substr(answer.find("\r\n\r\n") + 4) == body);
+  visitor.close();
+  REQUIRE(http.stop() == 0);
+}
 
 TEST_CASE("the server in the README is examples/hello.cc, in 20 lines", "[examples]") {
   const std::string readme = contentOf(root() / "README.md");
