@@ -9,6 +9,7 @@ TLS_DEFAULT := 1
 #:   all        the static library BUILD/libwarren.a (the default)
 #:   examples   BUILD/examples/*
 #:   run        installs what is missing, starts the echo server on localhost:8080, until Ctrl-C
+#:              TLS_DEMO=1: in TLS, on localhost:8443, with a certificate made on the spot
 #:   test       installs what is missing, builds everything and runs the tests
 #:   stress     builds and runs tests/stress
 #:   bench      builds and runs tests/bench
@@ -49,6 +50,7 @@ KQUEUE ?= 0
 V ?= 0
 TARGET ?=
 TIME ?= 60
+TLS_DEMO ?= 0
 FUZZ_CXX ?= clang++
 CLANG_FORMAT ?= clang-format
 CLANG_TIDY ?= clang-tidy
@@ -56,7 +58,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 TEST_SECONDS ?= 300
 
-$(foreach name,TLS EXCEPTIONS THREADS WERROR KQUEUE,\
+$(foreach name,TLS EXCEPTIONS THREADS WERROR KQUEUE TLS_DEMO,\
   $(if $(filter 0 1,$($(name))),,$(error $(name) is 0 or 1, not "$($(name))")))
 
 # --- sources -------------------------------------------------------------------------------------
@@ -240,15 +242,22 @@ ALL_SOURCES := $(SOURCES) $(EXAMPLE_SOURCES) $(TEST_SOURCES) $(SUPPORT_SOURCES) 
 # --- running -------------------------------------------------------------------------------------
 
 # What is missing for a task.
-PREPARE = CXX='$(CXX)' TLS='$(TLS)' BORINGSSL='$(BORINGSSL)' third_party/install
+PREPARE = CXX='$(CXX)' TLS='$(TLS)' BORINGSSL='$(BORINGSSL)' TLS_DEMO='$(TLS_DEMO)' third_party/install
 
 # In the foreground of a terminal the server gets a process group of its own (`set -m`): Ctrl-C then
 # reaches it alone, and make lives to return its exit code. Elsewhere it takes the place of the shell.
 ECHO := $(BUILD)/examples/echo --host localhost --port 8080
+TALK := nc localhost 8080
+ifeq ($(TLS_DEMO),1)
+DEMO := $(BUILD)/demo
+ECHO := $(BUILD)/examples/echo --host localhost --port 8443 --cert $(DEMO)/cert.pem --key $(DEMO)/key.pem
+TALK := openssl s_client -connect localhost:8443 -CAfile $(DEMO)/ca.pem
+endif
 run:
 	@$(PREPARE) build
 	+@$(SUBMAKE) $(BUILD)/examples/echo
-	@echo 'talk to it with: nc localhost 8080    stop it with: Ctrl-C'
+	$(if $(DEMO),@examples/certificate $(DEMO))
+	@echo 'talk to it with: $(TALK)    stop it with: Ctrl-C'
 	@state=$$(ps -o stat= -p $$$$ 2>/dev/null || awk '$$5 == $$8 { print "+" }' /proc/$$$$/stat); \
 	case $$state in (*+*) set -m ;; (*) exec $(ECHO) ;; esac; $(ECHO)
 
