@@ -1,50 +1,16 @@
 // warren behind a real HAProxy: the PROXY protocol as its inventor speaks it.
-#include <fcntl.h>
-#include <unistd.h>
+#include "haproxy.h"
 
-#include <fstream>
-#include <optional>
 #include <string>
 #include <system_error>
-#include <vector>
 
 #include "peers.h"
 #include "support/catch.h"
-#include "support/child.h"
 #include "support/examples.h"
 #include "support/net.h"
 #include "warren/warren.h"
 
 namespace warren::test {
-namespace {
-
-// An HAProxy in front of a server on 127.0.0.1. It takes over a socket that listens already, so
-// clients may come before it is up.
-class Haproxy {
- public:
-  Haproxy(const std::string& program, uint16_t server, const std::string& how) {
-    RawSocket listening = RawSocket::listenTcp();
-    port_ = listening.port();
-    const int fd = listening.release();
-    ::fcntl(fd, F_SETFD, 0);  // the child inherits it
-    std::ofstream(dir_.path("haproxy.cfg"))
-        << "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 10s\n  timeout server "
-           "10s\n"
-        << "listen front\n  bind fd@" << fd << "\n  server back 127.0.0.1:" << server << " " << how
-        << "\n";
-    child_.emplace(std::vector<std::string>{program, "-db", "-q", "-f", dir_.path("haproxy.cfg")});
-    ::close(fd);
-  }
-  uint16_t port() const { return port_; }
-
- private:
-  TempDir dir_;
-  uint16_t port_ = 0;
-  std::optional<Child> child_;
-};
-
-}  // namespace
-
 TEST_CASE("HAProxy says who its client is, in both versions", "[peers]") {
   const std::string program = peerPath("haproxy");
   if (program.empty()) return;

@@ -11,10 +11,11 @@
 
 namespace warren::test {
 
-// Where a program is; nothing when it is missing. Servers are often where only root looks.
-inline std::string peerPath(const std::string& program) {
+// Where a program is; nothing when it is missing. Servers are often where only root looks; `more` are
+// folders to look in besides.
+inline std::string peerPath(const std::string& program, const std::string& more = "") {
   const char* path = std::getenv("PATH");
-  std::istringstream folders(std::string(path != nullptr ? path : "") + ":/usr/sbin");
+  std::istringstream folders(std::string(path != nullptr ? path : "") + ":/usr/sbin:" + more);
   for (std::string folder; std::getline(folders, folder, ':');) {
     if (std::filesystem::exists(folder + "/" + program)) return folder + "/" + program;
   }

@@ -37,6 +37,15 @@ class Said {
     return line;
   }
 
+  // The next line that has `part` in it, or nothing: those before it are dropped.
+  std::string lineWith(std::string_view part) {
+    while (!ended_ || !text_.empty()) {
+      const std::string next = line();
+      if (next.find(part) != std::string::npos) return next;
+    }
+    return {};
+  }
+
   // The next `count` bytes; fewer only at the end of the stream.
   std::string exactly(size_t count) {
     while (text_.size() < count && readMore()) continue;
@@ -64,11 +73,13 @@ class Said {
     std::array<char, 4096> buffer;
     const ssize_t count = ::read(fd_.get(), buffer.data(), buffer.size());
     if (count > 0) text_.append(buffer.data(), static_cast<size_t>(count));
-    return count > 0;
+    ended_ = count <= 0;
+    return !ended_;
   }
 
   os::Fd fd_;
   std::string text_;  // read, and not yet asked for
+  bool ended_ = false;
 };
 
 // Starts a program, looked for in PATH if it is a bare name. One that still runs when this dies is
@@ -94,6 +105,7 @@ class Child {
       throw std::system_error(errno, std::generic_category(), "writing to a child");
     }
   }
+  void endInput() { input_ = {}; }
   Said& output() { return output_; }
   Said& errors() { return errors_; }
 

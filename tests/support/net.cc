@@ -136,6 +136,14 @@ RawSocket RawSocket::listenTcp(const std::string& host, uint16_t port, int backl
   return socket;
 }
 
+RawSocket RawSocket::reserveTcp() {
+  SocketAddress address = numericAddress("127.0.0.1", 0);
+  RawSocket socket(streamSocket(address));
+  setOption(socket.fd_, SO_REUSEADDR, 1);
+  check(bind(socket.fd_, address.get(), address.size), "bind");
+  return socket;
+}
+
 RawSocket RawSocket::listenUnix(const std::string& path) {
   SocketAddress address = unixAddress(path);
   RawSocket socket(streamSocket(address));

@@ -28,6 +28,9 @@ class RawSocket {
   static RawSocket listenTcp(const std::string& host = "127.0.0.1", uint16_t port = 0,
                              int backlog = kBacklog);
   static RawSocket listenUnix(const std::string& path);
+  // A port for a program that cannot choose one itself: bound but silent, so the kernel gives it to
+  // nobody who does not ask for it, and whoever does (with SO_REUSEADDR) may listen there.
+  static RawSocket reserveTcp();
 
   static constexpr int kBacklog = 4096;
 
