@@ -75,7 +75,8 @@ struct TlsOptions {
   TlsVersion minVersion = TlsVersion::tls12;
   TlsVersion maxVersion = TlsVersion::tls13;
   // TLS 1.2 ciphers in OpenSSL's notation (those of TLS 1.3 are fixed), and key exchange groups, the
-  // best first: {"X25519", "P-256"}. The server's order decides, also when it is the default's.
+  // best first: {"X25519", "P-256"}. The server's order decides, also when it is the default's. By
+  // default all have forward secrecy.
   std::string ciphers{};
   std::vector<std::string> curves{};
   // Server: resumption by tickets, and the keys that seal them, 48 bytes each (16 name, 16 HMAC, 16

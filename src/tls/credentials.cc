@@ -14,6 +14,10 @@ namespace {
 // that old versions of BoringSSL do not know.
 constexpr const char* kUsualCurves[] = {"X25519MLKEM768:X25519:P-256:P-384", "X25519:P-256:P-384"};
 
+// BoringSSL's own list without those whose key exchange is RSA: whoever gets the key later reads all
+// that was said. 3DES goes with them.
+constexpr const char* kUsualCiphers = "ALL:!kRSA";
+
 bool isVersion(TlsVersion version) {
   return version == TlsVersion::tls12 || version == TlsVersion::tls13;
 }
@@ -96,8 +100,8 @@ Result<std::string> curveList(const std::vector<std::string>& curves) {
 
 // --- what the context is told ------------------------------------------------------------------
 
-Result<void> setCiphers(SSL_CTX* context, const std::string& ciphers) {
-  if (ciphers.empty()) return {};
+Result<void> setCiphers(SSL_CTX* context, const std::string& chosen) {
+  const std::string ciphers = chosen.empty() ? kUsualCiphers : chosen;
   const bool plain = ciphers.find('\0') == std::string::npos;
   if (plain && SSL_CTX_set_strict_cipher_list(context, ciphers.c_str())) return {};
   const std::string reason = reasonOf(ErrorScope::take());

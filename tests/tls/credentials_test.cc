@@ -291,6 +291,22 @@ TEST_CASE("which cipher is the best is for the server to say, also by default") 
   CHECK(agreed(cbc + ":" + gcm) == "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256");
 }
 
+TEST_CASE("a key that is stolen later opens nothing, unless somebody asks for such ciphers") {
+  const auto agree = [](const std::string& servers, const std::string& clients) {
+    TlsOptions server = serverOptions(KeyType::rsa);
+    TlsOptions client = clientOptions();
+    client.maxVersion = TlsVersion::tls12;
+    server.ciphers = servers;
+    client.ciphers = clients;
+    return shaken(server, client).fine();
+  };
+  const std::string keyExchangeByRsa = "AES128-GCM-SHA256:AES128-SHA";
+  CHECK(agree("", ""));
+  CHECK(agree(keyExchangeByRsa, keyExchangeByRsa));
+  CHECK_FALSE(agree("", keyExchangeByRsa));
+  CHECK_FALSE(agree(keyExchangeByRsa, ""));
+}
+
 TEST_CASE("unknown ciphers are refused, also behind known ones") {
   TlsOptions options = clientOptions();
   options.ciphers = "ECDHE-RSA-AES128-GCM-SHA256:NOT-A-CIPHER";
