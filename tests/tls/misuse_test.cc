@@ -29,7 +29,7 @@ struct Distrustful : Both {
       : Both([&](ListenOptions<>&, ConnectOptions<>& connect) {
           connect.tls = true;
           noteHandshake(events, connect.socket, "client");
-          connect.socket.handshake = [this, note = connect.socket.handshake, onFailure](
+          connect.socket.handshake = [note = connect.socket.handshake, onFailure](
                                          Socket<> socket, bool ok, const Error& error) {
             note(socket, ok, error);
             onFailure(socket);
