@@ -165,7 +165,7 @@ void Connection::onReady(const os::Event& event) {
     if (state_ == State::connecting || state_ == State::closed) return;
   }
   flags_ |= (event.readable ? kReadable : 0u) | (event.writable ? kWritable : 0u) |
-            (event.ended ? kEnded : 0u);
+            (event.ended ? kEnded : 0u) | (event.broken ? kBroken : 0u);
   if (state_ == State::greeting) return readGreeting();
   if (event.broken && has(kReadDone) && state_ == State::open) return broken();
   // Cryptography waits until those that are open have had this turn's events.
@@ -174,8 +174,15 @@ void Connection::onReady(const os::Event& event) {
 }
 
 // A half-open socket is past reading, which would have told.
-void Connection::broken() {
-  const int error = os::sys::pendingError(fd_);
+void Connection::broken() { brokenBy(os::sys::pendingError(fd_)); }
+
+// The end that was just read was told together with what is behind it, and there is no second event.
+// A unix socket's end says as much without an error: its user finds out when it writes.
+void Connection::brokenAtEnd() {
+  if (const int error = os::sys::pendingError(fd_); error != 0) brokenBy(error);
+}
+
+void Connection::brokenBy(int error) {
   set(kWriteDead);
   finish({Origin::kernel, error != 0 ? error : ECONNRESET, Step::read});
 }

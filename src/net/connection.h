@@ -148,6 +148,7 @@ class Connection : public base::Slot {
     kSwept = 1 << 21,        // nothing but facts is left in the slot
     kLocalAsked = 1 << 22,   // the local address is one of those facts
     kHandshaking = 1 << 23,  // TLS is not agreed on yet, in whichever state
+    kBroken = 1 << 24,       // latch: an error is queued, or both directions are over
   };
 
   bool has(uint32_t flags) const { return (flags_ & flags) != 0; }
@@ -165,6 +166,8 @@ class Connection : public base::Slot {
   // connecting: connection.cc
   void open();
   void broken();
+  void brokenAtEnd();
+  void brokenBy(int error);
   void dialed(Dialed progress);
   void failed(const Error& error, bool lingers = false);
 

@@ -105,6 +105,7 @@ void Connection::onPeerEnd() {
   }
   flushOutput();
   closeIfDone();
+  if (has(kBroken) && state_ == State::open) brokenAtEnd();
 }
 
 void Connection::pause() {
