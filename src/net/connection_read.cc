@@ -86,14 +86,11 @@ bool Connection::withinLinger(size_t size) {
 }
 
 void Connection::onPeerEnd() {
-  set(kReadDone);
   // What `data` has put off still belongs before the end.
   reactor().runDeferred();
   if (state_ == State::closed) return;
-  if (has(kPaused)) {  // by one of them
-    clear(kReadDone);
-    return set(kReadable);
-  }
+  if (has(kPaused)) return set(kReadable);  // by one of them
+  set(kReadDone);  // not before: what they have ended would close without an `end`
   if (!has(kMuted) && saidGoodbye()) call(cell_->table->end);
   if (state_ == State::closed) return;
   if (has(kWriteDead)) return finish(takeWhy());
