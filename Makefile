@@ -12,6 +12,7 @@ TLS_DEFAULT := 1
 #:              TLS_DEMO=1: in TLS, on localhost:8443, with a certificate made on the spot
 #:   test       installs what is missing, builds everything and runs the tests
 #:   stress     builds and runs tests/stress
+#:   sim        BUILD/libwarren_sim.a, the library on a simulated kernel, and BUILD/sim/swarm
 #:   bench      builds and runs tests/bench
 #:   fuzz       fuzzes TARGET=<x of fuzz/x_fuzz.cc> (default: each in turn) for TIME=60 seconds
 #:   install    library, headers, pkg-config and CMake package: PREFIX=/usr/local DESTDIR=
@@ -77,6 +78,10 @@ picked = $(filter-out %_test.cc,$(1)) $(filter $(or $(TEST_FILES),%_test.cc),$(1
 SIM_SOURCES := $(if $(filter tests/sim/%,$(or $(TEST_FILES),tests/sim/all)),$(call picked,$(call sources,tests/sim/*.cc)))
 TEST_SOURCES := $(call picked,$(filter-out tests/support/% tests/sim/% tests/stress/% tests/bench/%,\
   $(call sources,tests/*/*.cc)))
+# The simulated kernel, for libwarren_sim.a; the model checker on it; and what its tests take of both.
+KERNEL_SOURCES := $(filter-out %_test.cc,$(wildcard tests/sim/*.cc))
+SWARM_SOURCES := $(wildcard tests/sim/swarm/*.cc)
+SIM_SOURCES += $(if $(SIM_SOURCES),$(filter-out %/main.cc,$(SWARM_SOURCES)))
 STRESS_SOURCES := $(call sources,tests/stress/*.cc)
 BENCH_SOURCES := $(call sources,tests/bench/*.cc)
 FUZZ_SOURCES := $(call sources,fuzz/*_fuzz.cc)
@@ -85,6 +90,8 @@ objects = $(patsubst %.cc,$(BUILD)/obj/%.o,$(1))
 programs = $(patsubst $(1)/%.cc,$(BUILD)/$(2)/%,$(3))
 
 LIBRARY := $(BUILD)/libwarren.a
+SIM_LIBRARY := $(BUILD)/libwarren_sim.a
+SWARM := $(BUILD)/sim/swarm
 SUPPORT := $(BUILD)/tests/libsupport.a
 EXAMPLES := $(call programs,examples,examples,$(EXAMPLE_SOURCES))
 TEST_PROGRAMS := $(if $(TEST_SOURCES),$(BUILD)/tests/warren_tests) \
@@ -153,7 +160,7 @@ SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAG
 
 # --- library, examples, programs -----------------------------------------------------------------
 
-.PHONY: all examples test-programs run test stress bench fuzz install check tidy format clean help FORCE
+.PHONY: all examples test-programs sim run test stress bench fuzz install check tidy format clean help FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -163,6 +170,8 @@ all: $(LIBRARY)
 examples: $(EXAMPLES)
 	@:
 test-programs: $(TEST_PROGRAMS)
+	@:
+sim: $(SIM_LIBRARY) $(SWARM)
 	@:
 
 # A stamp holds a text and is written only when the text changes; what depends on it is then rebuilt.
@@ -184,6 +193,8 @@ $(BUILD)/obj/tests/%.o: FLOOR_FLAGS = $(TEST_FLAGS)
 UNOPTIMISED := -O0 -g1
 $(BUILD)/obj/tests/%.o: LAST_FLAGS = $(UNOPTIMISED) -include $(PRELUDE)
 $(BUILD)/obj/tests/bench/%.o $(BUILD)/obj/tests/stress/%.o: LAST_FLAGS =
+# Many seeds are worth it.
+$(call objects,$(KERNEL_SOURCES) $(SWARM_SOURCES)): LAST_FLAGS = -O1 -g1
 $(BUILD)/obj/fuzz/%.o: FLOOR_FLAGS = $(TEST_FLAGS)
 
 $(BUILD)/obj/%.o: %.cc $(BUILD)/flags.stamp
@@ -208,6 +219,9 @@ define archive
 endef
 
 $(LIBRARY): $(call objects,$(SOURCES)) $(BUILD)/sources.stamp
+	$(archive)
+$(SIM_LIBRARY): $(call objects,$(filter-out src/os/sys_posix.cc src/os/poller_%.cc,$(SOURCES)) $(KERNEL_SOURCES)) \
+  $(BUILD)/sources.stamp
 	$(archive)
 # An archive too: a test program takes from it only what it uses.
 $(SUPPORT): $(call objects,$(SUPPORT_SOURCES)) $(BUILD)/sources.stamp
@@ -235,7 +249,10 @@ $(BUILD)/tests/warren_tests: $(call objects,$(TEST_SOURCES)) $(SUPPORT) $(LIBRAR
 $(BUILD)/tests/sim_tests: $(call objects,$(SIM_SOURCES)) $(SUPPORT) $(LIBRARY) $(BUILD)/sources.stamp
 	$(call link,$(CATCH2_LIBRARIES))
 
-ALL_SOURCES := $(SOURCES) $(EXAMPLE_SOURCES) $(TEST_SOURCES) $(SUPPORT_SOURCES) $(SIM_SOURCES) \
+$(SWARM): $(call objects,$(SWARM_SOURCES)) $(SIM_LIBRARY)
+	$(call link)
+
+ALL_SOURCES := $(SWARM_SOURCES) $(SOURCES) $(EXAMPLE_SOURCES) $(TEST_SOURCES) $(SUPPORT_SOURCES) $(SIM_SOURCES) \
   $(STRESS_SOURCES) $(BENCH_SOURCES) $(FUZZ_SOURCES)
 -include $(patsubst %.o,%.d,$(call objects,$(ALL_SOURCES))) $(PRELUDE).d
 
@@ -318,6 +335,7 @@ install: all
 # --- upkeep --------------------------------------------------------------------------------------
 
 FORMATTED = $(wildcard include/warren/*.h src/*/*.h src/*/*.cc tests/*/*.h tests/*/*.cc tests/kqueue/sys/*.h \
+  tests/sim/*/*.h tests/sim/*/*.cc tests/sim/include/warren/*.h \
   examples/*.h examples/*.cc fuzz/*.h fuzz/*.cc)
 
 check:

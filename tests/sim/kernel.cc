@@ -28,7 +28,7 @@ Fault Kernel::State::enter(Call call, int fd) {
   auto& line = faults[rowOf(call)];
   const auto fits = [&](const PlannedFault& each) { return each.fd == kAnyFd || each.fd == fd; };
   const auto found = std::find_if(line.begin(), line.end(), fits);
-  if (found == line.end()) return {};
+  if (found == line.end()) return byChance(call, fd);
   const Fault fault = found->fault;
   line.erase(found);
   return fault;
@@ -136,6 +136,13 @@ void Kernel::inject(Call call, Fault fault, int fd) {
   state_->faults[rowOf(call)].push_back({fd, fault});
 }
 
+void Kernel::chaos(const Chaos& chaos) {
+  state_->chaos = chaos;
+  state_->random = chaos.seed;
+}
+
+void Kernel::readiness(Readiness how) { state_->readiness = how; }
+
 void Kernel::forked() { ++state_->forks; }
 
 void Kernel::tell(const os::Event& event) { state_->extraEvents.push_back(event); }
@@ -154,7 +161,7 @@ bool Kernel::eventPending() const {
   for (const Queue* queue : state_->queues) {
     if (queue->woken) return true;
     for (const Entry* entry : queue->line) {
-      if (readinessOf(*entry->socket).any()) return true;
+      if (eventOf(*entry, entry->pending)) return true;
     }
   }
   return false;

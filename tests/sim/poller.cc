@@ -11,28 +11,57 @@ namespace warren::sim {
 
 namespace {
 
-void line(Entry& entry) {
-  if (std::exchange(entry.pending, true)) return;
-  entry.queue->line.push_back(&entry);
+constexpr size_t kClosedTokens = 32;
+
+void line(Entry& entry, uint8_t filters) {
+  if (entry.queue->kernel.readiness == Readiness::epoll) filters = kBoth;
+  if (entry.pending == 0) entry.queue->line.push_back(&entry);
+  entry.pending |= filters;
 }
 
 }  // namespace
 
-void edge(KernelSocket& socket) {
-  if (socket.entry != nullptr) line(*socket.entry);
+void edge(KernelSocket& socket, Filter filter) {
+  if (socket.entry == nullptr) return;
+  Kernel::State& kernel = socket.entry->queue->kernel;
+  if (!kernel.chance(&Chaos::delays)) return line(*socket.entry, filter);
+  const uint64_t when = kernel.now + kernel.below(20'000'000);
+  kernel.schedule.emplace(when, [&socket, filter] {
+    if (socket.entry != nullptr) line(*socket.entry, filter);
+  });
 }
 
 void watch(Queue& queue, KernelSocket& socket, int fd, uint64_t token, os::Watch how) {
   auto entry = std::make_unique<Entry>(Entry{&queue, &socket, fd, token, how});
   socket.entry = entry.get();
-  line(*entry);  // what is ready already
+  line(*entry, kBoth);  // what is ready already
   queue.entries[fd] = std::move(entry);
 }
 
 void unwatch(Entry& entry) {
+  std::vector<uint64_t>& closed = entry.queue->kernel.closedTokens;
+  if (closed.size() == kClosedTokens) closed.erase(closed.begin());
+  closed.push_back(entry.token);
   std::erase(entry.queue->line, &entry);
   entry.socket->entry = nullptr;
   entry.queue->entries.erase(entry.fd);
+}
+
+std::optional<os::Event> eventOf(const Entry& entry, uint8_t filters) {
+  const Ready ready = readinessOf(*entry.socket);
+  const bool listener = entry.watch == os::Watch::listener;
+  if (entry.queue->kernel.readiness == Readiness::epoll) {
+    const bool out = ready.out && !listener;
+    if (!ready.in && !out && !ready.hangUp) return std::nullopt;
+    return os::Event{entry.token, ready.in, out, ready.hangUp, ready.everything};
+  }
+  // EV_EOF of the read filter is the peer's end; that of the write filter says that writing is over.
+  const KernelSocket& socket = *entry.socket;
+  const bool reading = (filters & kRead) != 0 && ready.in;
+  const bool writing = (filters & kWrite) != 0 && ready.out && !listener;
+  if (!reading && !writing) return std::nullopt;
+  return os::Event{entry.token, reading, writing, reading && ready.hangUp,
+                   writing && (socket.writeShut || ready.everything)};
 }
 
 }  // namespace warren::sim
@@ -53,22 +82,24 @@ Error failed(int error, Step step, const char* call) {
   return Error(Origin::kernel, error, step, call);
 }
 
-Event toEvent(const Entry& entry, const sim::Readiness& ready) {
-  return {entry.token, ready.in, ready.out, ready.hangUp, ready.everything};
-}
-
 // Those in line are looked at once; an edge that finds nothing any more is not told. Level-triggered
-// ones that have told something stay in line.
+// ones that have told something stay in line. One filter may be told without the other.
 void harvest(Queue& queue) {
   for (size_t left = queue.line.size(); left > 0 && queue.told.size() < kBatch; --left) {
     Entry& entry = *queue.line.front();
     queue.line.pop_front();
-    entry.pending = false;
-    sim::Readiness ready = readinessOf(*entry.socket);
-    if (entry.watch == Watch::listener) ready.out = false;
-    if (!ready.any()) continue;
-    queue.told.push_back(toEvent(entry, ready));
-    if (entry.watch == Watch::listener) sim::edge(*entry.socket);
+    uint8_t filters = std::exchange(entry.pending, uint8_t{0});
+    const bool split = queue.kernel.readiness == sim::Readiness::kqueue && filters == sim::kBoth &&
+                       queue.kernel.chance(&sim::Chaos::delays);
+    if (split) {
+      filters = queue.kernel.below(2) == 0 ? sim::kRead : sim::kWrite;
+      entry.pending = sim::kBoth ^ filters;
+      queue.line.push_back(&entry);
+    }
+    const std::optional<Event> event = sim::eventOf(entry, filters);
+    if (!event) continue;
+    queue.told.push_back(*event);
+    if (entry.watch == Watch::listener) sim::edge(*entry.socket, sim::kRead);
   }
 }
 
@@ -88,6 +119,7 @@ void addScripted(Queue& queue) {
     const std::vector<Event> once = told;
     told.insert(told.end(), once.begin(), once.end());
   }
+  kernel.disturb(queue);
   if (kernel.editEvents) kernel.editEvents(told);
 }
 

@@ -66,10 +66,13 @@ bool isWritable(const KernelSocket& socket) {
 }
 
 // TCP tells only those who met a full buffer; unix sockets tell whenever somebody reads.
+// kqueue tells all.
 void spaceFreed(KernelSocket& socket) {
-  if (!isWritable(socket) || (!isUnix(socket) && !socket.wantsSpace)) return;
+  const bool kqueue =
+      socket.entry != nullptr && socket.entry->queue->kernel.readiness == Readiness::kqueue;
+  if (!isWritable(socket) || (!isUnix(socket) && !socket.wantsSpace && !kqueue)) return;
   socket.wantsSpace = false;
-  edge(socket);
+  edge(socket, kWrite);
 }
 
 // What a reset means: TCP calls it a broken pipe once the peer's FIN has come.
@@ -81,7 +84,7 @@ int resetError(const KernelSocket& socket) {
 void endArrives(KernelSocket& socket) {
   socket.finReceived = true;
   socket.readShut = true;
-  edge(socket);
+  edge(socket, kRead);
 }
 
 }  // namespace
@@ -98,7 +101,7 @@ void deliver(KernelSocket& from) {
   const size_t room =
       isUnix(to) ? SIZE_MAX : to.receiveSize - std::min(to.inbox.size(), to.receiveSize);
   if (from.outbox.moveTo(to.inbox, room) > 0) {
-    edge(to);
+    edge(to, kRead);
     spaceFreed(from);
   }
   if (from.writeShut && !from.finSent && from.outbox.size() == 0) {
@@ -186,6 +189,7 @@ void closeUnix(KernelSocket& socket, bool abort) {
     other.error = ECONNRESET;
     other.resetReceived = true;
   }
+  edge(other, kWrite);
   endArrives(other);
 }
 
@@ -282,7 +286,7 @@ Answer startConnect(Kernel::State& kernel, KernelSocket& socket, const Address& 
   if (socket.phase == Phase::connecting) return -EALREADY;
   if (socket.phase != Phase::fresh) return -EISCONN;
   const Plan* found = kernel.planFor(address);
-  const Plan plan = found != nullptr ? *found : Plan();
+  const Plan plan = found != nullptr ? *found : kernel.connectByChance();
   if (plan.atOnce && plan.error != 0) return -plan.error;
   socket.phase = Phase::connecting;
   socket.remote = address;
@@ -310,10 +314,10 @@ Answer startConnectUnix(Kernel::State& kernel, KernelSocket& socket, const std::
 
 // --- readiness -----------------------------------------------------------------------------------
 
-Readiness readinessOf(KernelSocket& socket) {
+Ready readinessOf(KernelSocket& socket) {
   if (socket.phase == Phase::listening) return {.in = !socket.accepted.empty()};
   if (socket.phase == Phase::connecting) return {};
-  Readiness ready;
+  Ready ready;
   ready.everything = socket.error != 0 || (socket.readShut && socket.writeShut) ||
                      socket.phase == Phase::fresh || socket.phase == Phase::broken;
   ready.hangUp = ready.everything || socket.readShut;

@@ -24,6 +24,9 @@ namespace warren::sim {
 
 struct Queue;
 
+// Which of a descriptor's edges: of its read filter, its write filter. epoll has but one.
+enum Filter : uint8_t { kRead = 1, kWrite = 2, kBoth = 3 };
+
 // Bytes in order.
 class ByteQueue {
  public:
@@ -51,7 +54,7 @@ struct Entry {
   int fd;
   uint64_t token;
   os::Watch watch;
-  bool pending = false;  // in the queue's line
+  uint8_t pending = 0;  // filters with an edge; in the queue's line if there are any
 };
 
 // One poller. Entries wait in line from their first edge until a wait looks at them.
@@ -155,9 +158,20 @@ struct Kernel::State {
   int writableWaits = 0;
   std::function<void(std::vector<os::Event>&)> editEvents;
 
-  // Counts a call and gives the fault that waits for it. Every call of the seam passes here first, so
-  // this is the place for faults by chance as well.
+  Readiness readiness = Readiness::epoll;
+  std::optional<Chaos> chaos;
+  uint64_t random = 0;
+  std::vector<uint64_t> closedTokens;  // the last ones that were watched
+
+  // Counts a call and gives the fault that waits for it, or one by chance. Every call of the seam passes
+  // here first.
   Fault enter(Call call, int fd = kAnyFd);
+  Fault byChance(Call call, int fd);
+  // True so often in a thousand; never without chaos.
+  bool chance(unsigned Chaos::*often);
+  uint64_t below(uint64_t limit);
+  Plan connectByChance();
+  void disturb(Queue& queue);
 
   // The lowest free number, or -EMFILE.
   os::sys::Answer open(Kind kind, KernelSocket* socket = nullptr);
@@ -195,17 +209,19 @@ os::sys::Answer startConnectUnix(Kernel::State& kernel, KernelSocket& socket,
 KernelSocket* takeAccepted(Kernel::State& kernel, KernelSocket& listener);
 
 // What poll(2) would say.
-struct Readiness {
+struct Ready {
   bool in = false;
   bool out = false;
   bool hangUp = false;      // RDHUP, HUP or ERR
   bool everything = false;  // HUP or ERR: counts as both directions
   bool any() const { return in || out || hangUp; }
 };
-Readiness readinessOf(KernelSocket& socket);
+Ready readinessOf(KernelSocket& socket);
 
 // Something about `socket` has changed: whoever watches it looks again.
-void edge(KernelSocket& socket);
+void edge(KernelSocket& socket, Filter filter = kBoth);
+// What `filters` of a watched descriptor would tell; nullopt when nothing.
+std::optional<os::Event> eventOf(const Entry& entry, uint8_t filters);
 void watch(Queue& queue, KernelSocket& socket, int fd, uint64_t token, os::Watch how);
 void unwatch(Entry& entry);
 

@@ -29,7 +29,7 @@ Answer sendAll(Call call, int fd, std::span<const Bytes> segments) {
   const size_t limit = fault.error == EAGAIN ? 0 : fault.limit;
   const Answer answer = transmit(*socket, segments, limit);
   // What the fault refused for no reason is welcome right after: an edge of its own.
-  if (limit != SIZE_MAX) sim::edge(*socket);
+  if (limit != SIZE_MAX) sim::edge(*socket, sim::kWrite);
   return answer;
 }
 
@@ -69,11 +69,11 @@ Answer recv(int fd, std::span<std::byte> into) {
   const Fault fault = kernel().enter(Call::recv, fd);
   KernelSocket* socket = kernel().find(fd);
   if (socket == nullptr) return notASocket(fd);
-  if (fault.error == EAGAIN) sim::edge(*socket);  // it has arrived just after
+  if (fault.error == EAGAIN) sim::edge(*socket, sim::kRead);  // it has arrived just after
   if (fault.error != 0) return -fault.error;
   const bool cut = fault.limit < into.size();
   const Answer answer = receive(*socket, cut ? into.first(fault.limit) : into);
-  if (cut) sim::edge(*socket);
+  if (cut) sim::edge(*socket, sim::kRead);
   return answer;
 }
 

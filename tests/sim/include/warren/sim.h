@@ -1,6 +1,19 @@
-// A kernel in memory, for tests: os/sys.h and os/poller.h on simulated sockets and a clock that stands
-// still until somebody waits. Its objects are linked in the place of sys_posix.cc and the pollers, so
-// there are no virtual functions, no real sockets and no sleeps, and a test runs the same every time.
+// A kernel in memory, for tests: simulated sockets, unix sockets among them, and a clock that stands
+// still until somebody waits. Link warren::sim (libwarren_sim.a) in place of warren and every Reactor
+// runs on it: no real sockets, no sleeps, and the same run every time.
+//
+//   warren::sim::Kernel kernel;         // before the reactor, and outliving it
+//   kernel.chaos({.seed = 7, .shortReads = 500, .resets = 5});
+//   warren::Reactor reactor;
+//   ...                                 // listen, as always
+//   warren::sim::Peer peer = kernel.connect(80);
+//   peer.send("hello");
+//   while (reactor.step()) { ... }      // or run(): the clock jumps from event to event
+//
+// As Linux has them: bounded buffers at both ends, listen queues, FIN, RST and half-close, edges that are
+// told once and merge. What is not simulated: a network that loses or reorders what TCP would repair,
+// urgent data, and wall clocks, which warren never asks. Interrupted calls (EINTR) are repeated below
+// this floor; here a signal ends a wait.
 #pragma once
 
 #include <chrono>
@@ -14,10 +27,12 @@
 #include <utility>
 #include <vector>
 
-#include "os/poller.h"
-#include "os/sys.h"
 #include "warren/address.h"
 #include "warren/bytes.h"
+
+namespace warren::os {
+struct Event;
+}
 
 namespace warren::sim {
 
@@ -97,6 +112,9 @@ class Peer {
   uint64_t token() const;
   const Address& address() const;
 
+  // For the simulation's own files.
+  KernelSocket& inside() const { return *socket_; }
+
  private:
   friend class Kernel;
   friend class Server;
@@ -130,6 +148,35 @@ struct Plan {
   bool self = false;       // TCP's simultaneous open: the socket is connected to itself
   int error = 0;           // the outcome
   Nanoseconds delay{};     // until it is known
+};
+
+// What goes wrong by chance: how often, in thousandths of the calls, waits or edges it can happen to. The
+// same seed and the same calls meet the same faults.
+struct Chaos {
+  uint64_t seed = 0;
+
+  unsigned shortReads = 0;  // cut anywhere from the first byte on
+  unsigned shortWrites = 0;
+  unsigned refusals = 0;        // EAGAIN for a read or write; the edge comes right after
+  unsigned resets = 0;          // the network breaks the connection: ECONNRESET, or EPIPE
+  unsigned noBuffers = 0;       // ENOBUFS or ENOMEM for a write
+  unsigned noDescriptors = 0;   // EMFILE, ENFILE, ENOBUFS, ENOMEM: accept, socket, watching one
+  unsigned aborts = 0;          // ECONNABORTED: the connection dies in the listener's queue
+  unsigned slowConnects = 0;    // EINPROGRESS for up to a tenth of a second
+  unsigned failedConnects = 0;  // refused, unreachable, timed out; at once or after EINPROGRESS
+
+  unsigned interrupts = 0;  // a wait returns early with nothing
+  unsigned delays = 0;      // an edge is told up to 20 ms late
+  unsigned shuffles = 0;    // the events of a wait come in any order
+  unsigned duplicates = 0;  // an event is told twice
+  unsigned spurious = 0;    // an event that finds nothing to do
+  unsigned strays = 0;      // an event for a descriptor that was closed
+};
+
+// How readiness is told.
+enum class Readiness : uint8_t {
+  epoll,   // one edge for a descriptor, with all that is true of it
+  kqueue,  // two filters for a descriptor, reading and writing, each with its own edges and ends
 };
 
 // The kernel of everything that is made while it lives. It makes itself the current one of its thread;
@@ -168,11 +215,15 @@ class Kernel {
   // The next such call, on this descriptor or on any, fails or is cut short. Faults wait in line.
   void inject(Call call, Fault fault, int fd = kAnyFd);
   void fail(Call call, int error, int fd = kAnyFd) { inject(call, {.error = error}, fd); }
+  // What happens by chance from here on; `{}` ends it.
+  void chaos(const Chaos& chaos);
   // This process is a child now, as after fork(2).
   void forked();
 
   // --- events ------------------------------------------------------------------------------------
 
+  // epoll, unless said otherwise before the first reactor is made.
+  void readiness(Readiness how);
   // The next wait tells this event as well, true or not.
   void tell(const os::Event& event);
   // The next wait tells everything twice.
@@ -213,7 +264,7 @@ class Kernel {
   // A descriptor that is no socket.
   int plainFile();
 
-  // Everything behind it, for the files of this directory: see state.h.
+  // Everything behind it, for the simulation's own files.
   struct State;
   State& state() { return *state_; }
 

@@ -1,0 +1,140 @@
+// What must be true when nothing more happens.
+#include <algorithm>
+#include <utility>
+
+#include "player.h"
+
+namespace warren::swarm {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr uint64_t kCalm = 250;  // milliseconds: longer than delays and a listener's retry take
+constexpr size_t kStoppedListeners = 64;
+
+}  // namespace
+
+// After every operation: the reactor and the model count the same.
+void Player::checkCounts() {
+  const Stats stats = owned_->stats();
+  expect(stats.opened == opened_, "opened sockets and open handlers differ");
+  expect(stats.closed == closed_, "closed sockets and close handlers differ");
+  expect(stats.connectFailures == refused_, "failed connects and connectError handlers differ");
+}
+
+void Player::quiesce() {
+  calm();
+  elapse(kCalm);
+  settle();
+  if (!failure_) checkQuiet();
+  rage();
+}
+
+// No event was lost, and nothing spins.
+void Player::checkQuiet() {
+  for (const User& user : users_) checkQuiet(user);
+  for (const Group& group : groups_) checkListener(group);
+  for (const auto& [fd, entry] : queue().entries) {
+    const sim::KernelSocket& socket = *entry->socket;
+    const bool known = ends_.contains(&socket) || entry->watch == os::Watch::listener;
+    expect(known || socket.phase != sim::Phase::connected,
+           "a connect was decided and nobody has noticed");
+  }
+  const uint64_t idle = owned_->stats().idleTurns;
+  for (int turn = 0; turn < 3; ++turn) step();
+  expect(owned_->stats().idleTurns == idle + 3, "the reactor works though nothing happens");
+  expect(owned_->nextDeadline() != 0ms, "the reactor would not sleep though nothing happens");
+}
+
+void Player::checkQuiet(const User& user) {
+  if (user.live() && user.timeoutAt && !user.idle && user.opened) {
+    expect(now() < *user.timeoutAt + 2 * kMillisecond || user.closed, user, "a timeout never came");
+  }
+  if (user.kernel == nullptr || user.kernel->fd < 0) return;
+  sim::KernelSocket& socket = *user.kernel;
+  const bool broken = socket.phase != sim::Phase::connected || socket.error != 0;
+  if (!user.paused) {
+    expect(socket.inbox.size() == 0, user, "bytes wait and nobody is told");
+    expect(!broken || !user.live(), user, "the connection broke and nobody is told");
+    const bool told = user.endTold || user.muted || !user.live();
+    expect(!socket.finReceived || told, user, "the peer has ended and nobody is told");
+  }
+  const bool writeDead = (socket.family == Family::unix && socket.other->orphan) ||
+                         (chaos_.noBuffers > 0 && user.paused);
+  if (broken || writeDead) return;
+  const bool room = readinessOf(socket).out;
+  const uint64_t unsent = user.socket.unsentBytes();
+  expect(!room || unsent == 0, user, "there is room and queued bytes are not sent");
+  if (!user.live()) return;
+  expect(!user.finished || unsent > 0 || socket.writeShut, user, "all is sent and no FIN follows");
+  expect(!user.drainOwed || unsent > 0 || !room, user, "there is room and drain was not called");
+}
+
+void Player::checkListener(const Group& group) {
+  if (!group.listening || group.maxConnections > 0) return;
+  for (const sim::KernelSocket* each : kernel_.state().listeners) {
+    const bool own = group.path.empty()
+                         ? each->local.port() == group.port && each->family != Family::unix
+                         : each->path == group.path;
+    expect(!own || each->accepted.empty(), "a connection waits and nobody accepts it");
+  }
+}
+
+// The peers take what there is, until nothing more comes.
+void Player::readAll() {
+  uint64_t before = 0;
+  uint64_t after = 0;
+  do {
+    settle();
+    before = std::exchange(after, 0);
+    for (PeerEnd& peer : peers_) {
+      readPeer(peer, SIZE_MAX);
+      after += peer.received;
+    }
+  } while (after != before && !failure_);
+}
+
+// Everybody goes home: nothing may be left.
+void Player::finale() {
+  calm();
+  elapse(kCalm);
+  settle();
+  checkQuiet();
+  if (failure_) return;
+  over_ = true;
+  for (Group& group : groups_) {
+    if (group.listening) group.listener.stop();
+    group.listening = false;
+  }
+  for (size_t at = 0; at < users_.size(); ++at) {  // handlers may add some
+    User& user = users_[at];
+    user.paused = false;
+    user.socket.resume();
+    if (user.live()) user.key % 3 == 0 ? close(user, false) : end(user, 0);
+  }
+  for (int round = 0; round < 200 && owned_->stats().sockets > 0 && !failure_; ++round) {
+    readAll();
+    for (PeerEnd& peer : peers_) {
+      if (peer.gone || std::exchange(peer.finished, true)) continue;
+      peer.peer.shutdownWrite();
+    }
+    elapse(50);
+  }
+  readAll();
+  elapse(500);  // timers of the program, and drains
+  settle();
+  checkCounts();
+  if (failure_) return;
+  for (const User& user : users_) {
+    expect(user.refused || (user.opened && user.closed), user, "it never ended");
+  }
+  const Stats stats = owned_->stats();
+  expect(stats.sockets == 0, "sockets are left");
+  expect(drainsOwed_ == 0, "a drain was never done, or twice");
+  expect(errors_ == thrown_, "something that was thrown reached no error handler");
+  expect(stats.slots <= std::min(groups_.size(), kStoppedListeners), "slots were not given back");
+  expect(kernel_.openDescriptors().size() == 2, "descriptors are left besides the poller's");
+}
+
+}  // namespace warren::swarm

@@ -1,0 +1,290 @@
+// What handlers are told, and whether it may be so.
+#include <algorithm>
+#include <cerrno>
+
+#include "net/token.h"
+#include "player.h"
+
+namespace warren::swarm {
+
+// The handler may go while it runs only if its table is kept for so long; what is used after the
+// reaction is therefore copied first.
+template <class Check>
+void Player::Hook::run(SocketHandle socket, When when, const Check& check) const {
+  Player& all = *player;
+  const int number = table;
+  User* user = all.heard(socket, number, when);
+  if (user == nullptr) return;
+  check(*user);
+  if (when != When::count) all.react(when, *user);
+  all.expect(all.tables_[static_cast<size_t>(number)],
+             "a handler table was freed while one of it ran");
+}
+
+SocketHandlers<Tag> Player::handlers(Group& group) {
+  const size_t number = tables_.size();
+  tables_.push_back(true);
+  group.table = static_cast<int>(number);
+  const Hook hook{this, group.table, std::shared_ptr<TableLife>(new TableLife{*this, number})};
+  SocketHandlers<Tag> table;
+  table.open = [hook](Socket<Tag> socket) {
+    hook.run(socket, When::atOpen, [&](User& user) { hook.player->onOpen(user); });
+  };
+  table.data = [hook](Socket<Tag> socket, Bytes bytes) {
+    hook.run(socket, When::atData, [&](User& user) { hook.player->onData(user, bytes); });
+  };
+  table.drain = [hook](Socket<Tag> socket) {
+    hook.run(socket, When::atDrain, [&](User& user) { hook.player->onDrain(user); });
+  };
+  table.end = [hook](Socket<Tag> socket) {
+    hook.run(socket, When::atEnd, [&](User& user) { hook.player->onEnd(user); });
+  };
+  table.close = [hook](Socket<Tag> socket, const Error& error) {
+    hook.run(socket, When::atClose, [&](User& user) { hook.player->onClose(user, error); });
+  };
+  table.error = [hook](Socket<Tag>, const Error&) { hook.player->onError(); };
+  table.timeout = [hook](Socket<Tag> socket) {
+    hook.run(socket, When::atTimeout, [&](User& user) { hook.player->onTimeout(user); });
+  };
+  table.connectError = [hook](Socket<Tag> socket, const Error& error) {
+    hook.run(socket, When::atClose, [&](User& user) { hook.player->onConnectError(user, error); });
+  };
+  return table;
+}
+
+// Whom a handler was called for; accepted sockets are met here first.
+User* Player::heard(SocketHandle handle, int table, When when) {
+  Socket<Tag> socket(handle);
+  Tag* tag = socket.findData();
+  if (!expect(tag != nullptr, "a handler was called for a socket without Data")) return nullptr;
+  if (tag->user < 0) {
+    if (!expect(when == When::atOpen, "a handler was called before open")) return nullptr;
+    const auto group = std::find_if(groups_.begin(), groups_.end(),
+                                    [&](const Group& each) { return each.table == table; });
+    if (!expect(group != groups_.end(), "a replaced handler was called")) return nullptr;
+    tag->user = static_cast<int>(users_.size());
+    newUser(*group).socket = socket;
+  }
+  User& user = users_[static_cast<size_t>(tag->user)];
+  if (user.socket == SocketHandle()) user.socket = socket;
+  expect(user.socket == handle, user, "a handler was called with another socket's Data");
+  expect(user.group->table == table, user, "a replaced handler was called");
+  expect(user.live(), user, "a handler was called after the last one");
+  const bool first = when == When::atOpen || when == When::atClose || when == When::atTimeout;
+  expect(user.opened || first, user, "a handler was called before open");
+  return failure_ ? nullptr : &user;
+}
+
+void Player::react(When when, User& user) {
+  // The answer to the peer's end follows the handler that was told of it, whatever that does.
+  struct Answer {
+    User* user;
+    uint64_t now;
+    ~Answer() {
+      if (user == nullptr || user->group->halfOpen) return;
+      user->finished = true;
+      user->drainOwed = false;
+      if (!user->boundedAt) user->boundedAt = now;
+    }
+  };
+  const Answer answer{when == When::atEnd ? &user : nullptr, now()};
+  std::deque<Operation>& waiting = reactions_[static_cast<size_t>(when)];
+  if (waiting.empty() || failure_) return;
+  const Operation operation = waiting.front();
+  waiting.pop_front();
+  if (operation.verb == Verb::throws) {
+#if WARREN_LIBRARY_EXCEPTIONS
+    ++thrown_;
+    throw 7;
+#endif
+  }
+  doVerb(operation, &user);
+}
+
+void Player::onError() {
+  expect(++errors_ <= thrown_, "error was called though nothing was thrown");
+}
+
+void Player::onOpen(User& user) {
+  expect(!user.opened, user, "open was called twice");
+  user.opened = true;
+  ++opened_;
+  for (const auto& [fd, entry] : queue().entries) {
+    if (entry->token == user.socket.number()) user.kernel = entry->socket;
+  }
+  if (!expect(user.kernel != nullptr, user, "an open socket is not watched")) return;
+  ends_[user.kernel] = &user;
+  if (user.finished && !user.group->halfOpen) user.boundedAt = now();
+}
+
+void Player::onData(User& user, Bytes bytes) {
+  expect(!user.muted, user, "data was called after shutdown(read)");
+  expect(!user.paused || shaky(user), user, "data was called in a pause");
+  expect(!user.endTold, user, "data was called after end");
+  expect(!bytes.empty(), user, "data was called with nothing");
+  receive(user, bytes);
+}
+
+void Player::receive(End& end, Bytes bytes) {
+  const End* from = otherOf(end);
+  if (!expect(from != nullptr, "bytes came from nobody")) return;
+  for (size_t at = 0; at < bytes.size(); ++at) {
+    if (static_cast<char>(bytes[at]) == byteOf(from->key, end.received + at)) continue;
+    expect(false, "bytes of " + std::to_string(from->key) +
+                      " came lost, doubled or in another order at " +
+                      std::to_string(end.received + at));
+    return;
+  }
+  end.received += bytes.size();
+}
+
+void Player::onDrain(User& user) {
+  expect(user.drainOwed, user, "drain was called though nothing was refused, or twice");
+  expect(user.socket.unsentBytes() == 0, user, "drain was called with bytes still queued");
+  expect(!user.finished, user, "drain was called after the end");
+  user.drainOwed = false;
+}
+
+void Player::onEnd(User& user) {
+  const End* other = otherOf(user);
+  expect(!user.endTold, user, "end was called twice");
+  expect(!user.muted, user, "end was called after shutdown(read)");
+  expect(!user.paused || shaky(user), user, "end was called in a pause");
+  user.endTold = true;
+  const bool cut = user.kernel->resetReceived;
+  // Whoever could not be accepted for want of something was there and is gone.
+  if (other == nullptr)
+    return static_cast<void>(expect(user.received == 0, user, "an end of nobody"));
+  const User* peer = other->user;
+  const bool implied =
+      peer != nullptr && (!peer->group->halfOpen || peer->group->draining || !peer->live());
+  expect(other->finished || implied || cut, user, "end was called though the peer goes on");
+  // Nor is there a reset between unix sockets.
+  const bool abrupt = user.kernel->family == Family::unix && peer != nullptr && !peer->live();
+  expect(cut || abrupt || user.received == other->sent, user, "bytes were lost before end");
+}
+
+void Player::onClose(User& user, const Error& error) {
+  expect(user.opened, user, "close was called without open");
+  user.closed = true;
+  ++closed_;
+  user.failed = static_cast<bool>(error);
+  user.unsent = user.socket.unsentBytes();
+  user.closedAt = now();
+  if (mayClose(user, error)) return;
+  expect(false, user, "close was called without a reason: " + error.message());
+}
+
+// Whether the model knows why it closed like this.
+bool Player::mayClose(const User& user, const Error& error) const {
+  const End* other = otherOf(user);
+  const bool peerDone = user.endTold || user.muted;
+  if (!error) {
+    if (user.ending || user.group->draining) return true;
+    const bool cut = user.kernel->family == Family::unix && other != nullptr &&
+                     other->user != nullptr && !other->user->live();
+    const bool whole = user.muted || cut || user.received == (other != nullptr ? other->sent : 0);
+    // Without a call of `end`, too, the socket has answered the peer's end with its own.
+    const bool said = user.finished || (user.muted && !user.group->halfOpen);
+    return peerDone && said && user.unsent == 0 && whole;
+  }
+  if (error.isErrno(ETIMEDOUT) && error.step() == Step::timeout) {
+    return user.timedOut;
+  }
+  if (error.isErrno(ETIMEDOUT) && error.step() == Step::linger) {
+    const bool answered = user.muted && !user.group->halfOpen;
+    const bool ended = user.finished || user.boundedAt || user.group->draining || answered;
+    return ended && (!user.boundedAt || now() >= *user.boundedAt + kLinger * kMillisecond);
+  }
+  if (error.is(Usage::tooMuch)) {
+    const bool writing = error.step() == Step::write;
+    return writing ? user.group->maxQueued < 100'000 : user.group->lingerBytes < 100'000;
+  }
+  return shaky(user);
+}
+
+void Player::onTimeout(User& user) {
+  const bool due = user.timeoutAt && now() >= *user.timeoutAt;
+  expect(due, user, "timeout was called early, or without being set");
+  user.timedOut = true;
+}
+
+void Player::onConnectError(User& user, const Error& error) {
+  expect(!user.opened, user, "connectError was called after open");
+  user.refused = true;
+  user.finished = true;
+  ++refused_;
+  if (!expect(static_cast<bool>(error), user, "connectError came without an error")) return;
+  if (error.isErrno(ECANCELED)) {
+    expect(user.ending, user, "connectError says it was cancelled");
+  } else if (error.isErrno(ETIMEDOUT) && error.step() == Step::timeout) {
+    expect(user.timeoutAt && now() >= *user.timeoutAt, user, "a connect timed out early");
+  } else if (error.is(Usage::tooMuch)) {
+    expect(user.group->maxQueued < 100'000, user, "connectError says that too much was queued");
+  } else if (user.sure && program_.chaos == 0 && !error.isErrno(ECONNRESET)) {
+    expect(everFew_, user, "connecting failed for no reason: " + error.message());
+  }
+}
+
+// --- peers -----------------------------------------------------------------------------------------
+
+void Player::readPeer(PeerEnd& peer, size_t most) {
+  if (peer.gone) return;
+  const std::string text = peer.peer.read(most);
+  if (!text.empty()) receive(peer, asBytes(text));
+  checkPeerEnd(peer);
+}
+
+// Whole or visibly broken: a FIN says that all of it came, a reset has a reason.
+void Player::checkPeerEnd(PeerEnd& peer) {
+  const End* other = otherOf(peer);
+  const User* user = other != nullptr ? other->user : nullptr;
+  if (peer.peer.wasReset()) {
+    if (user != nullptr) expect(resetExcused(*user), *user, "the peer was reset for no reason");
+    return;
+  }
+  if (!peer.peer.ended() || std::exchange(peer.endSeen, true)) return;
+  if (user == nullptr) {
+    expect(peer.received == 0, "bytes came from a socket that was never open");
+    return;
+  }
+  expect(user->finished || !user->live() || user->group->draining, *user,
+         "the peer was told an end that nobody has said");
+  const bool visible =
+      peer.kernel->family != Family::unix;  // there is no reset between unix sockets
+  const bool whole = peer.received == user->sent;
+  expect(whole || (!visible && (user->terminated || user->unsent > 0 || !user->live())), *user,
+         "the peer takes a part for the whole");
+}
+
+bool Player::resetExcused(const User& user) const {
+  if (chaos_.resets > 0 || chaos_.noBuffers > 0 || user.terminated || user.failed) return true;
+  if (user.group->draining) return true;
+  if (user.live()) return false;
+  // Closed by its user: what was accepted is delivered, for as long as the peer takes it.
+  const uint64_t since = std::min(user.closedAt, user.boundedAt.value_or(user.closedAt));
+  const bool limits = now() >= since + kLinger * kMillisecond || user.group->lingerBytes < 100'000;
+  return limits || user.sent == 0 || user.endTold || user.muted;
+}
+
+// --- who is there ----------------------------------------------------------------------------------
+
+End* Player::otherOf(const End& end) const {
+  if (end.kernel == nullptr || end.kernel->other == nullptr) return nullptr;
+  const auto found = ends_.find(end.kernel->other);
+  return found != ends_.end() ? found->second : nullptr;
+}
+
+// Something has happened to the connection that may break it at the next call, or a drain ends it.
+bool Player::shaky(const User& user) const {
+  if (chaos_.noBuffers > 0 || user.kernel == nullptr || user.group->draining) return true;
+  const sim::KernelSocket& socket = *user.kernel;
+  if (socket.phase != sim::Phase::connected || socket.resetReceived || socket.error != 0)
+    return true;
+  if (socket.family == Family::unix && socket.other->orphan) return true;  // a broken pipe
+  // One that hears nothing answers the peer's end without a word.
+  if (user.muted && !user.group->halfOpen && socket.finReceived) return true;
+  return socket.writeShut && !user.finished;
+}
+
+}  // namespace warren::swarm

@@ -1,0 +1,100 @@
+// The plain model that a run is held against: who has said what, and what may come of it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "sim/kernel.h"
+#include "sim/state.h"
+#include "warren/warren.h"
+
+namespace warren::swarm {
+
+inline constexpr uint64_t kMillisecond = 1'000'000;
+inline constexpr uint64_t kLinger = 500;           // milliseconds
+inline constexpr uint64_t kConnectTimeout = 1000;  // milliseconds
+
+// The Data of every socket. `live` finds those that are never destroyed, or twice.
+struct Tag {
+  explicit Tag(int64_t* counter, int number = -1) : live(counter), user(number) { ++*live; }
+  Tag(const Tag& other) : live(other.live), user(other.user) { ++*live; }
+  Tag(Tag&& other) noexcept : live(other.live), user(other.user) { ++*live; }
+  Tag& operator=(const Tag& other) {
+    user = other.user;
+    return *this;
+  }
+  ~Tag() { --*live; }
+
+  int64_t* live;
+  int user;  // -1 before `open`
+};
+
+// Where the n-th byte that `key` sends differs from all others nearby: lost, doubled and swapped ones
+// show.
+inline char byteOf(uint64_t key, uint64_t place) {
+  return static_cast<char>(((key << 40) + place + 1) * 0x9e3779b97f4a7c15 >> 56);
+}
+
+struct User;
+
+// One end of a connection.
+struct End {
+  uint64_t key = 0;
+  uint64_t sent = 0;      // bytes that were accepted from it
+  uint64_t received = 0;  // bytes it was given
+  bool finished = false;  // it has said that it sends no more
+  sim::KernelSocket* kernel = nullptr;
+  User* user = nullptr;  // null: played by the swarm
+};
+
+// Sockets with one handler table: those of a listener, or one that was dialed.
+struct Group {
+  Listener<Tag> listener;
+  bool listening = false;
+  bool draining = false;
+  bool halfOpen = false;
+  size_t highWaterMark = size_t{64} << 10;
+  size_t maxQueued = size_t{64} << 20;
+  uint64_t lingerBytes = uint64_t{16} << 20;
+  size_t maxConnections = 0;
+  int table = 0;  // the current one
+  std::string path;
+  uint16_t port = 0;
+};
+
+// A socket of warren's, as its user knows it.
+struct User : End {
+  Group* group = nullptr;
+  Socket<Tag> socket;
+  bool sure = true;  // dialed to somebody who is there
+  bool opened = false;
+  bool refused = false;  // had its connectError
+  bool closed = false;
+  bool ending = false;  // inside its own close or terminate
+  bool terminated = false;
+  bool paused = false;
+  bool muted = false;
+  bool drainOwed = false;
+  bool endTold = false;
+  bool failed = false;  // closed with an error
+  uint64_t unsent = 0;  // when it closed
+  uint64_t closedAt = 0;
+  std::optional<uint64_t> boundedAt{};  // linger limits apply since
+  std::optional<uint64_t> timeoutAt{};  // never before that
+  bool idle = false;
+  bool timedOut = false;
+
+  bool live() const { return !closed && !refused; }
+};
+
+struct PeerEnd : End {
+  sim::Peer peer;
+  bool gone = false;  // closed or reset by itself
+  bool endSeen = false;
+};
+
+// Which faults a program meets.
+sim::Chaos chaosOf(uint32_t kind, uint64_t seed);
+
+}  // namespace warren::swarm
