@@ -111,7 +111,10 @@ void Kernel::State::disturb(Queue& queue) {
                     stream && below(2) == 0, false});
   }
   if (!closedTokens.empty() && chance(&Chaos::strays)) {
-    told.push_back({closedTokens[below(closedTokens.size())], true, true, true, false});
+    const uint64_t token = closedTokens[below(closedTokens.size())];
+    const bool again = std::any_of(queue.entries.begin(), queue.entries.end(),
+                                   [&](const auto& each) { return each.second->token == token; });
+    told.push_back({token, true, true, true, !again});
   }
   if (!chance(&Chaos::shuffles)) return;
   for (size_t left = told.size(); left > 1; --left) std::swap(told[left - 1], told[below(left)]);

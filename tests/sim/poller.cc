@@ -11,7 +11,7 @@ namespace warren::sim {
 
 namespace {
 
-constexpr size_t kClosedTokens = 32;
+constexpr size_t kClosedTokens = 256;
 
 void line(Entry& entry, uint8_t filters) {
   if (entry.queue->kernel.readiness == Readiness::epoll) filters = kBoth;

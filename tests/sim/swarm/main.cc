@@ -7,7 +7,6 @@
 // The exit code is 1 when something was found; it is printed shrunk, as a program to replay.
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 #include <string>
 
 #include "swarm.h"
@@ -44,8 +43,7 @@ int replay(const std::string& path) {
 }  // namespace
 
 int main(int count, char** words) {
-  Campaign campaign{.firstSeed = static_cast<uint64_t>(std::time(nullptr)) / 86400 * 1'000'000'000,
-                    .seeds = 0};
+  Campaign campaign{.firstSeed = seedOfToday(), .seeds = 0};
   bool seeded = false, shrinking = true, printing = false, timed = false;
   for (int at = 1; at < count; ++at) {
     const std::string word = words[at];

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+
 namespace warren::swarm {
 
 using namespace std::chrono_literals;
@@ -12,6 +14,7 @@ constexpr size_t kBuffers[][2] = {{131072, 131072}, {4096, 4096}, {256, 512}, {6
 constexpr size_t kBudgets[][2] = {{262144, 64}, {1, 1}, {1000, 2}, {65536, 64}};
 constexpr uint64_t kTurnLimit = 100'000;
 constexpr size_t kFew = 6;
+constexpr size_t kSlotsOfAPage = 64;
 constexpr size_t kEnough = 1u << 20;
 
 const Address kServer = Address::ipv4({10, 0, 0, 1}, 5000);
@@ -144,6 +147,8 @@ void Player::doVerb(const Operation& operation, User* self) {
       return dial(operation);
     case Verb::adopt:
       return adopt(operation);
+    case Verb::churn:
+      return churn(operation);
     case Verb::elapse:
       return elapse(operation.amount % 16 == 0 ? operation.amount % 3000 : operation.amount % 200);
     case Verb::descriptors:
@@ -155,6 +160,7 @@ void Player::doVerb(const Operation& operation, User* self) {
     default:
       break;
   }
+  WARREN_CHECK(operation.verb < Verb::count);
   if (operation.verb >= Verb::peerSend) return doPeer(operation);
   User* user = self != nullptr && operation.who % 2 == 0 ? self : pickUser(operation.who / 2);
   if (user != nullptr) doUser(operation, *user);
@@ -311,6 +317,19 @@ void Player::arrive(const Operation& operation) {
   Group* group = pickListener(operation.who);
   if (group == nullptr) return;
   newPeer(group->path.empty() ? kernel_.connect(group->port) : kernel_.connectUnix(group->path));
+}
+
+void Player::churn(const Operation& operation) {
+  const size_t first = peers_.size();
+  for (size_t count = 0; count < kSlotsOfAPage; ++count) arrive(operation);
+  step();
+  for (size_t at = first; at < peers_.size(); ++at) {
+    PeerEnd& peer = peers_[at];
+    if (peer.gone || peer.finished) continue;
+    peer.finished = peer.gone = true;
+    operation.amount % 2 == 0 ? peer.peer.reset() : peer.peer.close();
+  }
+  step();
 }
 
 void Player::dial(const Operation& operation) {

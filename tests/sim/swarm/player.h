@@ -58,6 +58,7 @@ class Player {
   void arrive(const Operation& operation);
   void dial(const Operation& operation);
   void adopt(const Operation& operation);
+  void churn(const Operation& operation);
   User* pickUser(uint32_t who);
   PeerEnd* pickPeer(uint32_t who);
   Group* pickListener(uint32_t who);

@@ -9,13 +9,12 @@ namespace warren::swarm {
 namespace {
 
 constexpr std::array<std::string_view, static_cast<size_t>(Verb::count)> kVerbs = {
-    "listen",      "listenUnix", "stop",      "stopActive", "drain",    "reloadListener",
-    "arrive",      "dial",       "adopt",     "write",      "send",     "sink",
-    "cork",        "flush",      "end",       "endWith",    "close",    "terminate",
-    "shutWrite",   "shutRead",   "pause",     "resume",     "timeout",  "idleTimeout",
-    "reload",      "unref",      "ask",       "throws",     "peerSend", "peerRead",
-    "peerReadAll", "peerEnd",    "peerReset", "peerClose",  "elapse",   "descriptors",
-    "quiesce",
+    "listen", "listenUnix",  "stop",     "stopActive",  "drain",     "reloadListener", "arrive",
+    "dial",   "adopt",       "churn",    "write",       "send",      "sink",           "cork",
+    "flush",  "end",         "endWith",  "close",       "terminate", "shutWrite",      "shutRead",
+    "pause",  "resume",      "timeout",  "idleTimeout", "reload",    "unref",          "ask",
+    "throws", "peerSend",    "peerRead", "peerReadAll", "peerEnd",   "peerReset",      "peerClose",
+    "elapse", "descriptors", "quiesce",
 };
 
 constexpr std::array<std::string_view, static_cast<size_t>(When::count)> kWhens = {
@@ -29,19 +28,19 @@ struct Weight {
   uint32_t weight;
 };
 constexpr Weight kWeights[] = {
-    {Verb::listen, 3},       {Verb::listenUnix, 2}, {Verb::stop, 1},
-    {Verb::stopActive, 1},   {Verb::drain, 1},      {Verb::reloadListener, 3},
-    {Verb::arrive, 12},      {Verb::dial, 10},      {Verb::adopt, 2},
-    {Verb::write, 14},       {Verb::send, 14},      {Verb::sink, 4},
-    {Verb::cork, 4},         {Verb::flush, 2},      {Verb::end, 3},
-    {Verb::endWith, 3},      {Verb::close, 3},      {Verb::terminate, 1},
-    {Verb::shutWrite, 2},    {Verb::shutRead, 1},   {Verb::pause, 4},
-    {Verb::resume, 6},       {Verb::timeout, 2},    {Verb::idleTimeout, 2},
-    {Verb::reload, 3},       {Verb::unref, 1},      {Verb::ask, 2},
-    {Verb::throws, 1},       {Verb::peerSend, 16},  {Verb::peerRead, 10},
-    {Verb::peerReadAll, 10}, {Verb::peerEnd, 4},    {Verb::peerReset, 1},
-    {Verb::peerClose, 2},    {Verb::elapse, 6},     {Verb::descriptors, 1},
-    {Verb::quiesce, 2},
+    {Verb::listen, 3},      {Verb::listenUnix, 2},   {Verb::stop, 1},
+    {Verb::stopActive, 1},  {Verb::drain, 1},        {Verb::reloadListener, 3},
+    {Verb::arrive, 12},     {Verb::dial, 10},        {Verb::adopt, 2},
+    {Verb::churn, 1},       {Verb::write, 14},       {Verb::send, 14},
+    {Verb::sink, 4},        {Verb::cork, 4},         {Verb::flush, 2},
+    {Verb::end, 3},         {Verb::endWith, 3},      {Verb::close, 3},
+    {Verb::terminate, 1},   {Verb::shutWrite, 2},    {Verb::shutRead, 1},
+    {Verb::pause, 4},       {Verb::resume, 6},       {Verb::timeout, 2},
+    {Verb::idleTimeout, 2}, {Verb::reload, 3},       {Verb::unref, 1},
+    {Verb::ask, 2},         {Verb::throws, 1},       {Verb::peerSend, 16},
+    {Verb::peerRead, 10},   {Verb::peerReadAll, 10}, {Verb::peerEnd, 4},
+    {Verb::peerReset, 1},   {Verb::peerClose, 2},    {Verb::elapse, 6},
+    {Verb::descriptors, 1}, {Verb::quiesce, 2},
 };
 
 class Random {
@@ -75,7 +74,7 @@ Verb anyVerb(Random& random) {
 }
 
 // What the machine and peers do is never done by a handler.
-bool ofUser(Verb verb) { return verb < Verb::peerSend; }
+bool ofUser(Verb verb) { return verb < Verb::peerSend && verb != Verb::churn; }
 
 Operation anyOperation(Random& random) {
   Operation operation;

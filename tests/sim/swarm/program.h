@@ -23,6 +23,7 @@ enum class Verb : uint8_t {
   arrive,  // a peer connects to a listener of warren's
   dial,    // warren connects: to a peer, to its own listener, or to nobody
   adopt,   // warren is given a connected descriptor
+  churn,   // so many peers come and go that slots are used again
   // a socket's verbs
   write,
   send,

@@ -5,9 +5,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <fstream>
+#include <memory>
 
 #include "player.h"
 
@@ -57,14 +60,31 @@ std::string endOf(int status) {
                            : std::string("the process died: ") + ::strsignal(signal);
 }
 
+// What a dying process says goes to a file; its death is not for handlers of the parent's.
+void dieQuietly(std::FILE* words) {
+  ::dup2(::fileno(words), STDERR_FILENO);
+  for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTERM, SIGALRM}) {
+    std::signal(signal, SIG_DFL);
+  }
+}
+
+std::string wordsOf(std::FILE* words) {
+  std::rewind(words);
+  std::string text(600, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), words));
+  return text;
+}
+
 // Runs `work` in a child and says what became of it.
 template <class Work>
 std::optional<std::string> apart(Report& report, const Work& work) {
   report.problem[0] = '\0';
   std::fflush(nullptr);
-  const pid_t child = ::fork();
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> words(std::tmpfile(), &std::fclose);
+  const pid_t child = words != nullptr ? ::fork() : -1;
   if (child < 0) return "no process can be made";
   if (child == 0) {
+    dieQuietly(words.get());
     work();
     ::_exit(report.problem[0] == '\0' ? 0 : 1);
   }
@@ -73,7 +93,7 @@ std::optional<std::string> apart(Report& report, const Work& work) {
   }
   if (report.problem[0] != '\0') return report.problem;
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return std::nullopt;
-  return endOf(status);
+  return endOf(status) + ": " + wordsOf(words.get());
 }
 
 std::optional<std::string> play(const Program& program) {
@@ -147,6 +167,8 @@ Finding shrink(Finding finding) {
   }
   return finding;
 }
+
+uint64_t seedOfToday() { return static_cast<uint64_t>(std::time(nullptr)) / 86400 * 1'000'000'000; }
 
 std::vector<Program> readPrograms(const std::string& path) {
   std::vector<Program> programs;

@@ -39,6 +39,9 @@ struct Outcome {
 // One seed after the other, until something is found, `seeds` are done or the time is up.
 Outcome search(const Campaign& campaign);
 
+// Other seeds every day, the same ones all day long.
+uint64_t seedOfToday();
+
 // Every program of a file, each behind a line that begins with `program`; lines with `#` are comments.
 std::vector<Program> readPrograms(const std::string& path);
 
