@@ -119,7 +119,7 @@ LIBRARY_FLAGS := -Isrc $(NO_EXCEPTIONS) $(KQUEUE_FLAGS)
 # Users copy the examples, so these see the public headers only.
 EXAMPLE_FLAGS := $(NO_EXCEPTIONS)
 # Catch2 needs exceptions; the tests ask WARREN_LIBRARY_EXCEPTIONS whether the library has them.
-TEST_FLAGS := -Isrc -Itests $(KQUEUE_FLAGS) -DWARREN_LIBRARY_EXCEPTIONS=$(EXCEPTIONS) \
+TEST_FLAGS := -Isrc -Itests -Itests/sim/include $(KQUEUE_FLAGS) -DWARREN_LIBRARY_EXCEPTIONS=$(EXCEPTIONS) \
   $(if $(CATCH2),-isystem $(CATCH2)/include)
 LINK_FLAGS := $(THREAD_FLAGS) $(SANITIZE_FLAGS)
 LINK_LIBRARIES :=
@@ -171,7 +171,7 @@ examples: $(EXAMPLES)
 	@:
 test-programs: $(TEST_PROGRAMS)
 	@:
-sim: $(SIM_LIBRARY) $(SWARM)
+sim: $(SIM_LIBRARY) $(SWARM) $(BUILD)/sim/example
 	@:
 
 # A stamp holds a text and is written only when the text changes; what depends on it is then rebuilt.
@@ -249,10 +249,13 @@ $(BUILD)/tests/warren_tests: $(call objects,$(TEST_SOURCES)) $(SUPPORT) $(LIBRAR
 $(BUILD)/tests/sim_tests: $(call objects,$(SIM_SOURCES)) $(SUPPORT) $(LIBRARY) $(BUILD)/sources.stamp
 	$(call link,$(CATCH2_LIBRARIES))
 
+$(BUILD)/obj/tests/sim/example/%.o: FLOOR_FLAGS = -Itests/sim/include
+$(BUILD)/sim/example: $(call objects,tests/sim/example/main.cc) $(SIM_LIBRARY)
+	$(call link)
 $(SWARM): $(call objects,$(SWARM_SOURCES)) $(SIM_LIBRARY)
 	$(call link)
 
-ALL_SOURCES := $(SWARM_SOURCES) $(SOURCES) $(EXAMPLE_SOURCES) $(TEST_SOURCES) $(SUPPORT_SOURCES) $(SIM_SOURCES) \
+ALL_SOURCES := $(SWARM_SOURCES) tests/sim/example/main.cc $(SOURCES) $(EXAMPLE_SOURCES) $(TEST_SOURCES) $(SUPPORT_SOURCES) $(SIM_SOURCES) \
   $(STRESS_SOURCES) $(BENCH_SOURCES) $(FUZZ_SOURCES)
 -include $(patsubst %.o,%.d,$(call objects,$(ALL_SOURCES))) $(PRELUDE).d
 
