@@ -220,7 +220,7 @@ endef
 
 $(LIBRARY): $(call objects,$(SOURCES)) $(BUILD)/sources.stamp
 	$(archive)
-$(SIM_LIBRARY): $(call objects,$(filter-out src/os/sys_posix.cc src/os/poller_%.cc,$(SOURCES)) $(KERNEL_SOURCES)) \
+$(SIM_LIBRARY): $(call objects,$(filter-out src/os/sys_posix.cc src/os/poller_%.cc src/base/memory.cc,$(SOURCES)) $(KERNEL_SOURCES)) \
   $(BUILD)/sources.stamp
 	$(archive)
 # An archive too: a test program takes from it only what it uses.

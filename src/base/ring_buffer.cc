@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/memory.h"
 
 namespace warren::base {
 namespace {
@@ -69,7 +70,7 @@ bool RingBuffer::grow(size_t total, RingBuffer& old) {
 
   RingBuffer larger;
   const size_t capacity = std::max(std::bit_ceil(total), kMinCapacity);
-  larger.block_ = static_cast<std::byte*>(std::malloc(capacity));
+  larger.block_ = static_cast<std::byte*>(allocate(capacity));
   if (larger.block_ == nullptr) return false;
   larger.capacity_ = capacity;
   for (const Bytes part : readable()) larger.copyIn(part);

@@ -6,6 +6,8 @@
 #include <new>
 #include <type_traits>
 
+#include "base/memory.h"
+
 namespace warren::base {
 namespace {
 
@@ -28,7 +30,7 @@ bool Slab::Table<Row>::append(const Row& row) {
   static_assert(std::is_trivially_copyable_v<Row>, "realloc moves bytes");
   if (count == capacity) {
     const uint32_t more = std::max(1u, capacity * 2);
-    void* moved = std::realloc(rows, more * sizeof(Row));
+    void* moved = reallocate(rows, more * sizeof(Row));
     if (moved == nullptr) return false;
     rows = static_cast<Row*>(moved);
     capacity = more;
@@ -101,7 +103,7 @@ bool Slab::addPage(uint32_t kind) {
 
   const size_t blockSize = kLinksSize + (std::max<size_t>(owner.align, kHeapAlign) - kHeapAlign) +
                            size_t{owner.slotSize} * kSlotsPerPage;
-  auto* block = static_cast<std::byte*>(std::calloc(1, blockSize));
+  auto* block = static_cast<std::byte*>(allocateZeroed(blockSize));
   if (block == nullptr) return false;
   const uintptr_t links = reinterpret_cast<uintptr_t>(block);
   const uintptr_t slots = roundUp(links + kLinksSize, uintptr_t{owner.align});

@@ -105,6 +105,8 @@ Kernel& Kernel::current() {
   return *currentKernel;
 }
 
+Kernel* Kernel::ifAny() { return currentKernel; }
+
 uint64_t Kernel::now() const { return state_->now; }
 
 void Kernel::advance(Nanoseconds span) { state_->now += static_cast<uint64_t>(span.count()); }

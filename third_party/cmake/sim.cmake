@@ -3,7 +3,7 @@
 file(GLOB kernel_sources CONFIGURE_DEPENDS tests/sim/*.cc)
 list(FILTER kernel_sources EXCLUDE REGEX "_test\\.cc$")
 add_library(warren_sim STATIC EXCLUDE_FROM_ALL ${kernel_sources}
-  "$<FILTER:$<TARGET_OBJECTS:warren>,EXCLUDE,os/(sys_posix|poller_[a-z]+)[.]cc>")
+  "$<FILTER:$<TARGET_OBJECTS:warren>,EXCLUDE,(os/sys_posix|os/poller_[a-z]+|base/memory)[.]cc>")
 add_library(warren::sim ALIAS warren_sim)
 set_target_properties(warren_sim PROPERTIES CXX_EXTENSIONS OFF)
 target_compile_features(warren_sim PUBLIC cxx_std_20)

@@ -61,7 +61,7 @@ void Player::checkQuiet(const User& user) {
     expect(!socket.finReceived || told, user, "the peer has ended and nobody is told");
   }
   const bool writeDead = (socket.family == Family::unix && socket.other->orphan) ||
-                         (chaos_.noBuffers > 0 && user.paused);
+                         ((chaos_.noBuffers > 0 || noMemory()) && user.paused);
   if (broken || writeDead) return;
   const bool room = readinessOf(socket).out;
   const uint64_t unsent = user.socket.unsentBytes();

@@ -258,7 +258,8 @@ void Player::checkPeerEnd(PeerEnd& peer) {
 }
 
 bool Player::resetExcused(const User& user) const {
-  if (chaos_.resets > 0 || chaos_.noBuffers > 0 || user.terminated || user.failed) return true;
+  if (chaos_.resets > 0 || chaos_.noBuffers > 0 || noMemory() || user.terminated || user.failed)
+    return true;
   if (user.group->draining) return true;
   if (user.live()) return false;
   // Closed by its user: what was accepted is delivered, for as long as the peer takes it.
@@ -277,7 +278,8 @@ End* Player::otherOf(const End& end) const {
 
 // Something has happened to the connection that may break it at the next call, or a drain ends it.
 bool Player::shaky(const User& user) const {
-  if (chaos_.noBuffers > 0 || user.kernel == nullptr || user.group->draining) return true;
+  if (chaos_.noBuffers > 0 || noMemory() || user.kernel == nullptr || user.group->draining)
+    return true;
   const sim::KernelSocket& socket = *user.kernel;
   if (socket.phase != sim::Phase::connected || socket.resetReceived || socket.error != 0)
     return true;

@@ -69,6 +69,7 @@ struct User : End {
   Socket<Tag> socket;
   bool sure = true;  // dialed to somebody who is there
   bool opened = false;
+  bool never = false;    // no memory to begin with
   bool refused = false;  // had its connectError
   bool closed = false;
   bool ending = false;  // inside its own close or terminate

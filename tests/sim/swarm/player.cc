@@ -57,6 +57,8 @@ sim::Chaos chaosOf(uint32_t kind, uint64_t seed) {
     chaos.slowConnects = 200;
     chaos.failedConnects = 100;
   }
+  if (kind == 8) chaos.noMemory = 100;
+  if (kind == 9) chaos.noMemory = 5;
   return chaos;
 }
 
@@ -127,7 +129,7 @@ void Player::schedule(const Operation& operation) {
     expect(now() >= due, "a timer was early");
     doVerb(operation, nullptr);
   });
-  expect(static_cast<bool>(timer), "a timer was refused");
+  expect(timer || noMemory(), "a timer was refused");
 }
 
 void Player::doVerb(const Operation& operation, User* self) {
@@ -332,6 +334,13 @@ void Player::churn(const Operation& operation) {
   step();
 }
 
+// Connecting begins, or there was no memory for it and nobody hears of it again.
+void Player::started(User& user, const Result<Socket<Tag>>& socket) {
+  expect(socket || noMemory(), user, "connect was refused");
+  if (!socket) user.refused = user.never = true;
+  if (socket) user.socket = *socket;
+}
+
 void Player::dial(const Operation& operation) {
   Group& group = newGroup(operation.amount >> 3);
   User& user = newUser(group);
@@ -368,7 +377,7 @@ void Player::dial(const Operation& operation) {
   options.maxQueued = group.maxQueued;
   options.linger = {milliseconds(kLinger), group.lingerBytes};
   Result<Socket<Tag>> socket = owned_->connect(std::move(options));
-  if (expect(static_cast<bool>(socket), "connect was refused")) user.socket = *socket;
+  started(user, socket);
 }
 
 void Player::adopt(const Operation& operation) {
@@ -387,7 +396,8 @@ void Player::adopt(const Operation& operation) {
   options.maxQueued = group.maxQueued;
   options.linger = {milliseconds(kLinger), group.lingerBytes};
   Result<Socket<Tag>> socket = owned_->connect(std::move(options));
-  if (expect(static_cast<bool>(socket), "adopting was refused")) user.socket = *socket;
+  started(user, socket);
+  if (!socket) os::sys::close(fd);  // an error leaves it to the caller
 }
 
 // --- picking ---------------------------------------------------------------------------------------
@@ -462,7 +472,7 @@ void Player::calm() {
 
 void Player::rage() {
   chaos_.seed += 1;
-  faulty_ = chaos_.noDescriptors > 0;
+  faulty_ = chaos_.noDescriptors > 0 || noMemory();
   if (program_.chaos != 0) kernel_.chaos(chaos_);
 }
 

@@ -58,6 +58,7 @@ class Player {
   void arrive(const Operation& operation);
   void dial(const Operation& operation);
   void adopt(const Operation& operation);
+  void started(User& user, const Result<Socket<Tag>>& socket);
   void churn(const Operation& operation);
   User* pickUser(uint32_t who);
   PeerEnd* pickPeer(uint32_t who);
@@ -112,6 +113,7 @@ class Player {
 
   End* otherOf(const End& end) const;
   bool shaky(const User& user) const;
+  bool noMemory() const { return chaos_.noMemory > 0; }
   uint64_t now() const { return kernel_.now(); }
   sim::Queue& queue() { return *kernel_.state().queues[0]; }
   void calm();

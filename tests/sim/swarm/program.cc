@@ -104,7 +104,7 @@ Program generate(uint64_t seed, size_t steps) {
   Random random(seed);
   Program program;
   program.seed = seed;
-  program.chaos = random.below(8);
+  program.chaos = random.below(10);
   program.kqueue = random.below(3) == 0;
   program.buffers = random.below(4);
   program.budget = random.below(4);

@@ -33,7 +33,9 @@ void Player::write(User& user, size_t size) {
 
 void Player::writeSink(User& user, size_t size) {
   ArrayBufferSink sink;
-  expect(static_cast<bool>(sink.write(payload(user, size))), "a sink took nothing");
+  if (!sink.write(payload(user, size))) {
+    return static_cast<void>(expect(noMemory(), "a sink took nothing"));
+  }
   const std::ptrdiff_t count = user.socket.write(sink);
   const size_t gone = static_cast<size_t>(std::max<std::ptrdiff_t>(count, 0));
   expect(sink.size() == size - gone, user, "a sink kept other bytes than were refused");
@@ -90,7 +92,8 @@ void Player::close(User& user, bool terminate) {
 void Player::setTimeout(User& user, uint64_t milliseconds, bool idle) {
   const Duration span = std::chrono::milliseconds(milliseconds);
   const Result<void> set = idle ? user.socket.idleTimeout(span) : user.socket.timeout(span);
-  expect(static_cast<bool>(set) == user.live(), user, "a timeout was refused, or taken too late");
+  expect(set ? user.live() : !user.live() || noMemory(), user,
+         "a timeout was refused, or taken too late");
   user.timeoutAt.reset();
   if (set && milliseconds > 0) user.timeoutAt = now() + milliseconds * kMillisecond;
   user.idle = idle;

@@ -164,6 +164,7 @@ struct Chaos {
   unsigned aborts = 0;          // ECONNABORTED: the connection dies in the listener's queue
   unsigned slowConnects = 0;    // EINPROGRESS for up to a tenth of a second
   unsigned failedConnects = 0;  // refused, unreachable, timed out; at once or after EINPROGRESS
+  unsigned noMemory = 0;        // for slots, timers and queued bytes
 
   unsigned interrupts = 0;  // a wait returns early with nothing
   unsigned delays = 0;      // an edge is told up to 20 ms late
@@ -190,6 +191,8 @@ class Kernel {
 
   // The current one of this thread; there must be one.
   static Kernel& current();
+  // The same, or nullptr.
+  static Kernel* ifAny();
 
   // --- time --------------------------------------------------------------------------------------
 
