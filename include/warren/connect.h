@@ -20,7 +20,7 @@ struct ConnectOptions {
   std::optional<int> port{};
   // A path, or, on Linux, an abstract name behind a NUL byte.
   std::string unix{};
-  // A connected stream descriptor; it becomes the socket's.
+  // A connected stream descriptor; it becomes the socket's, unless `connect` answers an error.
   std::optional<int> fd{};
 
   SocketHandlers<Data> socket{};

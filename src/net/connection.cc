@@ -89,18 +89,17 @@ void Connection::setRemote(const Address& peer) {
 Result<void> Connection::dial(detail::ConnectRequest request) {
   const Duration limit = request.connectTimeout;
   Cold* cold = this->cold();
-  if (cold != nullptr) {
-    cold->dialer = std::make_unique<Dialer>(reactor(), id(), std::move(request));
-    if (!limit.zero()) {
-      TimerSlot* timer = reactor().timers().start(TimerKind::socketDeadline, index, limit.count());
-      if (timer == nullptr) cold = nullptr;
-      if (timer != nullptr) deadline_ = timer->index;
-    }
+  TimerSlot* timer = nullptr;
+  if (cold != nullptr && !limit.zero()) {
+    timer = reactor().timers().start(TimerKind::socketDeadline, index, limit.count());
   }
-  if (cold == nullptr) {
+  if (cold == nullptr || (timer == nullptr && !limit.zero())) {
     abandon();
     return Error(Origin::kernel, ENOMEM, Step::connect, "socket");
   }
+  if (timer != nullptr) deadline_ = timer->index;
+  // Last: it takes the descriptor that was given, which an error leaves to the caller.
+  cold->dialer = std::make_unique<Dialer>(reactor(), id(), std::move(request));
   // A failure is told in a later turn: no handler runs inside the call that starts.
   if (!cold->dialer->beginKnown()) reactor().ready(*this);
   return {};

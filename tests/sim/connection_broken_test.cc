@@ -1,4 +1,7 @@
 // Connections that break while something else is going on.
+#include <algorithm>
+#include <cerrno>
+
 #include "world.h"
 
 namespace warren::sim {
@@ -36,6 +39,24 @@ TEST_CASE(
   REQUIRE(world.log.text() == "close clean");
   REQUIRE(world.reactor.stats().sockets == 0);
   REQUIRE(world.peer.readAll() == "bye");
+}
+
+TEST_CASE("a descriptor stays the caller's when there is no memory to adopt it") {
+  World world;
+  const auto [fd, peer] = world.kernel.connectedPair(Family::ipv4);
+  int refused = 0;
+  for (uint64_t seed = 1; seed < 10'000; ++seed) {
+    Log log;
+    world.kernel.chaos({.seed = seed, .noMemory = 500});
+    ConnectOptions<> options{.fd = fd, .socket = keeping(log)};
+    if (world.reactor.connect(std::move(options))) break;
+    ++refused;
+    const std::vector<int> open = world.kernel.openDescriptors();
+    REQUIRE(std::count(open.begin(), open.end(), fd) == 1);
+  }
+  REQUIRE(refused > 0);
+  world.kernel.chaos({});
+  world.shutDown();
 }
 
 }  // namespace
