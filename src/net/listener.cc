@@ -350,7 +350,12 @@ bool Listener::acceptFailed(Endpoint& endpoint, int error) {
 // is turned away with the spare descriptor, the others wait until some descriptor is closed or a
 // little time has passed.
 void Listener::starve(Endpoint& endpoint, int error) {
-  pauseAccepting();
+  if (retryTimer_ == kNone) {
+    TimerSlot* timer = reactor_.timers().start(TimerKind::acceptRetry, index, kRetry);
+    if (timer != nullptr) retryTimer_ = timer->index;
+  }
+  // Without memory for the timer either, it goes on being told: a busy listener, not a deaf one.
+  if (retryTimer_ != kNone) pauseAccepting();
   if ((error == EMFILE || error == ENFILE) && spare_) {
     spare_.reset();
     Address peer;
@@ -358,10 +363,6 @@ void Listener::starve(Endpoint& endpoint, int error) {
     if (shed >= 0) sys::close(static_cast<int>(shed));
     const sys::Answer spare = sys::spare();
     if (spare >= 0) spare_ = os::Fd(static_cast<int>(spare));
-  }
-  if (retryTimer_ == kNone) {
-    TimerSlot* timer = reactor_.timers().start(TimerKind::acceptRetry, index, kRetry);
-    if (timer != nullptr) retryTimer_ = timer->index;
   }
   if (std::exchange(starved_, true)) return countFailure();
   report({Origin::kernel, error, Step::accept, endpoint.address.text()});

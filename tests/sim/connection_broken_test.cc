@@ -59,5 +59,22 @@ TEST_CASE("a descriptor stays the caller's when there is no memory to adopt it")
   world.shutDown();
 }
 
+TEST_CASE("a listener without descriptors and memory accepts again once there are some") {
+  Log log;
+  World world;
+  ListenOptions<> options{.hostname = "127.0.0.1", .port = 80, .socket = keeping(log)};
+  REQUIRE(world.reactor.listen(std::move(options)));
+  world.settle();
+  world.kernel.chaos({.noMemory = 1000});
+  for (int call = 0; call < 3; ++call) world.kernel.fail(Call::accept, ENFILE);
+  world.kernel.connect(80);
+  world.reactor.step();
+  REQUIRE(log.lines.empty());
+  world.kernel.chaos({});
+  world.kernel.connect(80);
+  world.elapse(1s);
+  REQUIRE(log.count("open") > 0);
+}
+
 }  // namespace
 }  // namespace warren::sim
