@@ -252,7 +252,7 @@ $(BUILD)/tests/sim_tests: $(call objects,$(SIM_SOURCES)) $(SUPPORT) $(LIBRARY) $
 $(BUILD)/obj/tests/sim/example/%.o: FLOOR_FLAGS = -Itests/sim/include
 $(BUILD)/sim/example: $(call objects,tests/sim/example/main.cc) $(SIM_LIBRARY)
 	$(call link)
-$(SWARM): $(call objects,$(SWARM_SOURCES)) $(SIM_LIBRARY)
+$(SWARM): $(call objects,$(SWARM_SOURCES) $(call sources,tests/support/certificates.cc)) $(SIM_LIBRARY)
 	$(call link)
 
 ALL_SOURCES := $(SWARM_SOURCES) tests/sim/example/main.cc $(SOURCES) $(EXAMPLE_SOURCES) $(TEST_SOURCES) $(SUPPORT_SOURCES) $(SIM_SOURCES) \

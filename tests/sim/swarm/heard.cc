@@ -101,7 +101,9 @@ void Player::react(When when, User& user) {
   doVerb(operation, &user);
 }
 
+// A listener's handshake that failed has nobody else to tell.
 void Player::onError() {
+  if (program_.tls != 0) return;
   expect(++errors_ <= thrown_, "error was called though nothing was thrown");
 }
 
@@ -281,6 +283,9 @@ bool Player::shaky(const User& user) const {
   if (chaos_.noBuffers > 0 || noMemory() || user.kernel == nullptr || user.group->draining)
     return true;
   const sim::KernelSocket& socket = *user.kernel;
+  const End* other = otherOf(user);
+  if (user.group->tls && (other == nullptr || !other->user->live()))
+    return true;  // no close_notify
   if (socket.phase != sim::Phase::connected || socket.resetReceived || socket.error != 0)
     return true;
   if (socket.family == Family::unix && socket.other->orphan) return true;  // a broken pipe

@@ -54,6 +54,7 @@ struct Group {
   bool listening = false;
   bool draining = false;
   bool halfOpen = false;
+  bool tls = false;
   size_t highWaterMark = size_t{64} << 10;
   size_t maxQueued = size_t{64} << 20;
   uint64_t lingerBytes = uint64_t{16} << 20;
@@ -85,6 +86,7 @@ struct User : End {
   std::optional<uint64_t> timeoutAt{};  // never before that
   bool idle = false;
   bool timedOut = false;
+  bool sentHome = false;  // by the end of the program
 
   bool live() const { return !closed && !refused; }
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "secure.h"
 
 namespace warren::swarm {
 
@@ -269,6 +270,7 @@ void Player::doPeer(const Operation& operation) {
 Group& Player::newGroup(uint32_t choice) {
   Group& group = groups_.emplace_back();
   group.halfOpen = (choice & 1) != 0;
+  group.tls = program_.tls != 0 && groups_.size() % 2 == 1 && serverTls();
   if ((choice & 6) == 2) group.highWaterMark = 1000;
   if ((choice & 24) == 8) group.highWaterMark = 2000, group.maxQueued = 20'000;
   if ((choice & 96) == 32) group.lingerBytes = 5000;
@@ -307,6 +309,7 @@ void Player::listen(const Operation& operation) {
   options.maxQueued = group.maxQueued;
   options.maxConnections = group.maxConnections;
   options.linger = {milliseconds(kLinger), group.lingerBytes};
+  if (group.tls) options.tls = serverTls();
   Result<Listener<Tag>> listener = owned_->listen(std::move(options));
   expect(listener || faulty_ || fewDescriptors_,
          "a listener could not be made: " + listener.error().message());
@@ -317,7 +320,7 @@ void Player::listen(const Operation& operation) {
 
 void Player::arrive(const Operation& operation) {
   Group* group = pickListener(operation.who);
-  if (group == nullptr) return;
+  if (group == nullptr || group->tls) return;  // peers speak no TLS
   newPeer(group->path.empty() ? kernel_.connect(group->port) : kernel_.connectUnix(group->path));
 }
 
@@ -348,12 +351,16 @@ void Player::dial(const Operation& operation) {
                               .data = Tag(&liveTags_, static_cast<int>(users_.size()) - 1)};
   Address to = kServer;
   const Group* own = pickListener(operation.who);
-  switch (operation.amount % 8) {
+  group.tls = false;
+  const bool secure = own != nullptr && own->tls && operation.amount % 8 > 1;
+  switch (secure ? 1 : operation.amount % 8) {
     case 0:
       options.unix = kServerPath;
       break;
     case 1:
       user.sure = false;
+      group.tls = own != nullptr && own->tls;
+      if (group.tls) options.tls = clientTls();
       if (own != nullptr && !own->path.empty()) options.unix = own->path;
       if (own != nullptr && own->path.empty()) to = Address::ipv4({127, 0, 0, 1}, own->port);
       break;
@@ -386,6 +393,7 @@ void Player::adopt(const Operation& operation) {
       kernel_.connectedPair(operation.amount % 2 == 0 ? Family::ipv4 : Family::unix);
   newPeer(peer);
   Group& group = newGroup(operation.amount >> 3);
+  group.tls = false;
   User& user = newUser(group);
   user.sure = false;  // the peer may be gone by then
   ConnectOptions<Tag> options{.fd = fd,

@@ -109,6 +109,7 @@ class Player {
   void checkQuiet(const User& user);
   void checkListener(const Group& group);
   void readAll();
+  void endAll();
   void finale();
 
   End* otherOf(const End& end) const;

@@ -109,6 +109,7 @@ Program generate(uint64_t seed, size_t steps) {
   program.buffers = random.below(4);
   program.budget = random.below(4);
   program.tidy = random.below(8) != 0;
+  program.tls = random.below(8) == 0;
   // Somebody to talk to from the start.
   program.operations.push_back({.verb = Verb::listen, .amount = random.size(14), .turns = 1});
   program.operations.push_back({.verb = Verb::arrive, .turns = 1});
@@ -120,7 +121,7 @@ std::string print(const Program& program) {
   std::ostringstream out;
   out << "program seed " << program.seed << " chaos " << program.chaos << " kqueue "
       << program.kqueue << " buffers " << program.buffers << " budget " << program.budget
-      << " tidy " << program.tidy << '\n';
+      << " tidy " << program.tidy << " tls " << program.tls << '\n';
   for (const Operation& each : program.operations) {
     out << kVerbs[static_cast<size_t>(each.verb)] << ' ' << kWhens[static_cast<size_t>(each.when)]
         << ' ' << each.who << ' ' << each.amount << ' ' << each.turns << '\n';
@@ -138,7 +139,7 @@ std::optional<Program> parse(std::string_view text) {
   if (!(in >> word) || word != "program" || !setting("seed", program.seed) ||
       !setting("chaos", program.chaos) || !setting("kqueue", program.kqueue) ||
       !setting("buffers", program.buffers) || !setting("budget", program.budget) ||
-      !setting("tidy", program.tidy)) {
+      !setting("tidy", program.tidy) || !setting("tls", program.tls)) {
     return std::nullopt;
   }
   std::string when;

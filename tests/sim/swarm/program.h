@@ -89,6 +89,7 @@ struct Program {
   uint32_t buffers = 0;  // how large the kernel's are
   uint32_t budget = 0;   // how much a socket may read in a turn
   uint32_t tidy = 1;     // ends in peace; or the reactor is destroyed in the middle
+  uint32_t tls = 0;      // some listeners speak TLS, and so do sockets dialed to them
   std::vector<Operation> operations;
 };
 

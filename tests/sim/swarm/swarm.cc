@@ -151,7 +151,7 @@ Finding shrink(Finding finding) {
     }
   }
   for (uint32_t Program::*setting :
-       {&Program::chaos, &Program::kqueue, &Program::buffers, &Program::budget}) {
+       {&Program::chaos, &Program::kqueue, &Program::buffers, &Program::budget, &Program::tls}) {
     Program plainer = finding.program;
     plainer.*setting = 0;
     if (finding.program.*setting != 0) static_cast<void>(fails(plainer));
