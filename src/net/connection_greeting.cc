@@ -40,7 +40,12 @@ void Connection::readGreeting() {
     if (seen <= 0) return refuseGreeting("the connection ended before it");
     const size_t taken = parser.feed(buffer.first(static_cast<size_t>(seen)));
     if (parser.stage() == ProxyParser::Stage::malformed) return refuseGreeting(parser.problem());
-    if (taken > 0) static_cast<void>(os::sys::recv(fd_, buffer.first(taken)));
+    // A header that was looked at and not taken would be the user's first bytes.
+    for (size_t left = taken; left > 0;) {
+      const os::sys::Answer count = os::sys::recv(fd_, buffer.first(left));
+      if (count <= 0) return refuseGreeting("the connection ended before it");
+      left -= static_cast<size_t>(count);
+    }
     if (parser.stage() == ProxyParser::Stage::done) return greeted();
   }
 }

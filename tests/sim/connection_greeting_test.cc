@@ -1,0 +1,46 @@
+// The PROXY protocol header in front of a socket, on a kernel that takes its time.
+#include <cerrno>
+
+#include "world.h"
+
+namespace warren::sim {
+namespace {
+
+struct Proxied : World {
+  Log log;
+  std::string refused;
+  Listener<> listener;
+  Peer peer;
+
+  Proxied() {
+    ListenOptions<> options{.hostname = "127.0.0.1", .port = 80, .socket = keeping(log)};
+    options.proxyProtocol = ProxyProtocol{.trusted = {"127.0.0.1"}};
+    options.acceptError = [this](const Error& error) { refused = error.message(); };
+    listener = reactor.listen(std::move(options)).value();
+    peer = kernel.connect(80);
+    peer.send("PROXY TCP4 10.1.2.3 10.0.0.1 4000 80\r\nhello");
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a PROXY header that the kernel gives in pieces never becomes data", "[proxy]") {
+  const size_t piece = GENERATE(1u, 7u, 37u, 38u);
+  Proxied world;
+  world.kernel.inject(Call::recv, {.limit = piece});
+  world.settle();
+  REQUIRE(world.log.text() == "open, data");
+  REQUIRE(world.log.input == "hello");
+  REQUIRE(world.log.socket.remoteAddress().text() == "10.1.2.3:4000");
+}
+
+TEST_CASE("a connection that breaks while its PROXY header is taken is refused", "[proxy]") {
+  Proxied world;
+  world.kernel.fail(Call::recv, ECONNRESET);
+  world.settle();
+  REQUIRE(world.log.text().empty());
+  REQUIRE(world.refused.find("ended before it") != std::string::npos);
+  REQUIRE(world.listener.connectionCount() == 0);
+}
+
+}  // namespace warren::sim
