@@ -15,6 +15,7 @@ TLS_DEFAULT := 1
 #:   sim        BUILD/libwarren_sim.a, the library on a simulated kernel, and BUILD/sim/swarm
 #:   bench      builds and runs tests/bench
 #:   fuzz       fuzzes TARGET=<x of fuzz/x_fuzz.cc> (default: each in turn) for TIME=60 seconds
+#:   fuzz-coverage  lines of each target's unit that fuzz/corpus runs; fails below the floors
 #:   install    library, headers, pkg-config and CMake package: PREFIX=/usr/local DESTDIR=
 #:   check      clang-format (check only), floors, names in tests/README.md
 #:   tidy       clang-tidy on the library
@@ -66,7 +67,7 @@ $(foreach name,TLS EXCEPTIONS THREADS WERROR KQUEUE TLS_DEMO,\
 
 # A part that is left out takes its tests and examples with it.
 TLS_SOURCES := $(wildcard src/tls/*.cc tests/tls/*.cc tests/*/tls*.cc examples/tls*.cc fuzz/tls*.cc) \
-  tests/support/certificates.cc
+  fuzz/pem_fuzz.cc fuzz/upgrade_fuzz.cc tests/support/certificates.cc
 LEFT_OUT := $(if $(filter 0,$(TLS)),$(TLS_SOURCES)) $(if $(filter 0,$(KQUEUE)),tests/kqueue/%)
 sources = $(filter-out $(LEFT_OUT),$(wildcard $(1)))
 
@@ -85,6 +86,11 @@ SIM_SOURCES += $(if $(SIM_SOURCES),$(filter-out %/main.cc,$(SWARM_SOURCES)))
 STRESS_SOURCES := $(call sources,tests/stress/*.cc)
 BENCH_SOURCES := $(call sources,tests/bench/*.cc)
 FUZZ_SOURCES := $(call sources,fuzz/*_fuzz.cc)
+# What every fuzz target is linked with, and what replays all of their corpora.
+FUZZ_SHARED := $(filter-out %_fuzz.cc fuzz/engine.cc fuzz/replay.cc,$(call sources,fuzz/*.cc)) \
+  $(filter-out %_test.cc,$(call sources,tests/sim/*.cc))
+REPLAY_SOURCES := $(if $(filter fuzz/%,$(or $(TEST_FILES),fuzz/replay.cc)),\
+  $(FUZZ_SOURCES) fuzz/replay.cc $(FUZZ_SHARED))
 
 objects = $(patsubst %.cc,$(BUILD)/obj/%.o,$(1))
 programs = $(patsubst $(1)/%.cc,$(BUILD)/$(2)/%,$(3))
@@ -95,7 +101,8 @@ SWARM := $(BUILD)/sim/swarm
 SUPPORT := $(BUILD)/tests/libsupport.a
 EXAMPLES := $(call programs,examples,examples,$(EXAMPLE_SOURCES))
 TEST_PROGRAMS := $(if $(TEST_SOURCES),$(BUILD)/tests/warren_tests) \
-  $(if $(SIM_SOURCES),$(BUILD)/tests/sim_tests)
+  $(if $(SIM_SOURCES),$(BUILD)/tests/sim_tests) \
+  $(if $(REPLAY_SOURCES),$(BUILD)/tests/fuzz_tests)
 STRESS_PROGRAMS := $(call programs,tests/stress,stress,$(STRESS_SOURCES))
 BENCH_PROGRAMS := $(call programs,tests/bench,bench,$(BENCH_SOURCES))
 FUZZ_NAMES := $(patsubst fuzz/%_fuzz.cc,%,$(FUZZ_SOURCES))
@@ -160,7 +167,7 @@ SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAG
 
 # --- library, examples, programs -----------------------------------------------------------------
 
-.PHONY: all examples test-programs sim run test stress bench fuzz install check tidy format clean help FORCE
+.PHONY: all examples test-programs sim run test stress bench fuzz fuzz-coverage install check tidy format clean help FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -183,7 +190,7 @@ $(BUILD)/flags.stamp: FORCE
 	$(call stamp,$(COMPILER) $(CXX) $(CPPFLAGS) $(EVERY_FLAGS) $(LIBRARY_FLAGS) $(EXAMPLE_FLAGS) \
 	  $(TEST_FLAGS) $(CXXFLAGS) $(LDFLAGS) $(LINK_LIBRARIES))
 $(BUILD)/sources.stamp: FORCE
-	$(call stamp,$(SOURCES) $(SUPPORT_SOURCES) $(SIM_SOURCES) $(TEST_SOURCES))
+	$(call stamp,$(SOURCES) $(SUPPORT_SOURCES) $(SIM_SOURCES) $(TEST_SOURCES) $(REPLAY_SOURCES))
 FORCE:
 
 $(BUILD)/obj/src/%.o: FLOOR_FLAGS = $(LIBRARY_FLAGS)
@@ -191,7 +198,8 @@ $(BUILD)/obj/examples/%.o: FLOOR_FLAGS = $(EXAMPLE_FLAGS)
 # Optimising tests costs more time than it saves; sanitized ones would take a minute a file.
 $(BUILD)/obj/tests/%.o: FLOOR_FLAGS = $(TEST_FLAGS)
 UNOPTIMISED := -O0 -g1
-$(BUILD)/obj/tests/%.o: LAST_FLAGS = $(UNOPTIMISED) -include $(PRELUDE)
+$(BUILD)/obj/tests/%.o: LAST_FLAGS = $(UNOPTIMISED) $(if $(PRELUDE),-include $(PRELUDE))
+$(BUILD)/obj/fuzz/%.o: LAST_FLAGS = $(UNOPTIMISED)
 $(BUILD)/obj/tests/bench/%.o $(BUILD)/obj/tests/stress/%.o: LAST_FLAGS =
 # Many seeds are worth it.
 $(call objects,$(KERNEL_SOURCES) $(SWARM_SOURCES)): LAST_FLAGS = -O1 -g1
@@ -202,14 +210,15 @@ $(BUILD)/obj/%.o: %.cc $(BUILD)/flags.stamp
 	$(if $(QUIET),@echo '  CXX $<')
 	$(QUIET)$(CXX) $(CPPFLAGS) $(EVERY_FLAGS) $(FLOOR_FLAGS) $(CXXFLAGS) $(LAST_FLAGS) -MMD -MP -c -o $@ $<
 
-# Reading Catch2 and the library's headers takes longer than most tests themselves.
+# Reading Catch2 and the library's headers takes longer than most tests themselves. PRELUDE= does without.
 PRELUDE := $(BUILD)/obj/prelude.h
 $(PRELUDE).gch: tests/support/prelude.h $(BUILD)/flags.stamp
 	@mkdir -p $(@D)
 	@cp $< $(PRELUDE)
 	$(QUIET)$(CXX) $(CPPFLAGS) $(EVERY_FLAGS) $(TEST_FLAGS) $(CXXFLAGS) $(UNOPTIMISED) \
 	  -MMD -MP -MF $(PRELUDE).d -MT $@ -x c++-header -o $@ $<
-$(call objects,$(SUPPORT_SOURCES) $(SIM_SOURCES) $(TEST_SOURCES)): $(PRELUDE).gch
+$(call objects,$(SUPPORT_SOURCES) $(SIM_SOURCES) $(TEST_SOURCES) $(filter tests/%,$(FUZZ_SHARED))): \
+  $(addsuffix .gch,$(PRELUDE))
 
 # Written anew, so that the object of a deleted source does not live on in it.
 define archive
@@ -239,7 +248,7 @@ $(BUILD)/stress/%: $(BUILD)/obj/tests/stress/%.o $(SUPPORT) $(LIBRARY)
 	$(call link)
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(SUPPORT) $(LIBRARY)
 	$(call link)
-$(BUILD)/%_fuzz: $(BUILD)/obj/fuzz/%_fuzz.o $(LIBRARY)
+$(BUILD)/%_fuzz: $(BUILD)/obj/fuzz/%_fuzz.o $(call objects,fuzz/engine.cc $(FUZZ_SHARED)) $(SUPPORT) $(LIBRARY)
 	$(call link,-fsanitize=fuzzer)
 
 $(BUILD)/tests/warren_tests: $(call objects,$(TEST_SOURCES)) $(SUPPORT) $(LIBRARY) $(BUILD)/sources.stamp
@@ -247,6 +256,8 @@ $(BUILD)/tests/warren_tests: $(call objects,$(TEST_SOURCES)) $(SUPPORT) $(LIBRAR
 # tests/sim defines another kernel under the names of os/sys.h and os/poller.h. Its objects come before
 # the archive, so the linker never asks the archive for the real one.
 $(BUILD)/tests/sim_tests: $(call objects,$(SIM_SOURCES)) $(SUPPORT) $(LIBRARY) $(BUILD)/sources.stamp
+	$(call link,$(CATCH2_LIBRARIES))
+$(BUILD)/tests/fuzz_tests: $(call objects,$(REPLAY_SOURCES)) $(SUPPORT) $(LIBRARY) $(BUILD)/sources.stamp
 	$(call link,$(CATCH2_LIBRARIES))
 
 $(BUILD)/obj/tests/sim/example/%.o: FLOOR_FLAGS = -Itests/sim/include
@@ -256,7 +267,7 @@ $(SWARM): $(call objects,$(SWARM_SOURCES) $(call sources,tests/support/certifica
 	$(call link)
 
 ALL_SOURCES := $(SWARM_SOURCES) tests/sim/example/main.cc $(SOURCES) $(EXAMPLE_SOURCES) $(TEST_SOURCES) $(SUPPORT_SOURCES) $(SIM_SOURCES) \
-  $(STRESS_SOURCES) $(BENCH_SOURCES) $(FUZZ_SOURCES)
+  $(STRESS_SOURCES) $(BENCH_SOURCES) $(FUZZ_SOURCES) $(FUZZ_SHARED) fuzz/engine.cc fuzz/replay.cc
 -include $(patsubst %.o,%.d,$(call objects,$(ALL_SOURCES))) $(PRELUDE).d
 
 # --- running -------------------------------------------------------------------------------------
@@ -300,19 +311,28 @@ stress:
 bench:
 	$(call run-each,$(BENCH_SOURCES),$(BENCH_PROGRAMS),benchmarks)
 
-# The library is instrumented too, so it is built apart. New inputs go below BUILD, not into fuzz/corpus.
+# The library is instrumented too, so it is built apart; `integer` is asked of the library alone, since
+# what drives the targets may wrap. New inputs go below BUILD, not into fuzz/corpus.
 fuzz:
 	@[ -n '$(FUZZ_NAMES)' ] || { echo 'no fuzz targets in this tree yet' >&2; exit 1; }
 	@for name in $(TARGET); do [ -f fuzz/$${name}_fuzz.cc ] || \
 	  { echo "no fuzz/$${name}_fuzz.cc; there are: $(FUZZ_NAMES)" >&2; exit 1; }; done
 	@$(PREPARE) fuzz
-	+@for name in $(or $(TARGET),$(FUZZ_NAMES)); do \
-	  $(SUBMAKE) CXX='$(FUZZ_CXX)' BUILD=$(BUILD)/fuzz SANITIZE=fuzzer-no-link,address,undefined \
-	    $(BUILD)/fuzz/$${name}_fuzz || exit 1; \
+	+@$(SUBMAKE) CXX='$(FUZZ_CXX)' BUILD=$(BUILD)/fuzz CXXFLAGS='-O1 -g -fsanitize-ignorelist=fuzz/integer.ignore' \
+	  SANITIZE=fuzzer-no-link,address,undefined,integer UNOPTIMISED=-fno-sanitize=integer PRELUDE= \
+	  $(patsubst %,$(BUILD)/fuzz/%_fuzz,$(or $(TARGET),$(FUZZ_NAMES)))
+	@for name in $(or $(TARGET),$(FUZZ_NAMES)); do \
 	  mkdir -p $(BUILD)/fuzz/corpus/$$name; kept=fuzz/corpus/$$name; [ -d $$kept ] || kept=; \
-	  $(BUILD)/fuzz/$${name}_fuzz -max_total_time=$(TIME) -print_final_stats=1 \
+	  words=; [ ! -f fuzz/$$name.dict ] || words=-dict=fuzz/$$name.dict; \
+	  $(BUILD)/fuzz/$${name}_fuzz -max_total_time=$(TIME) -max_len=4096 -len_control=0 -timeout=10 -print_final_stats=1 $$words \
 	    -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/corpus/$$name $$kept || exit 1; \
 	done
+
+fuzz-coverage:
+	@CATCH2='$(CATCH2)' $(PREPARE) test && $(PREPARE) fuzz
+	+@$(SUBMAKE) CXX='$(FUZZ_CXX)' BUILD=$(BUILD)/fuzz-coverage TEST_FILES=fuzz/replay.cc \
+	  CXXFLAGS='-O1 -g -fprofile-instr-generate -fcoverage-mapping' test-programs
+	@TLS=$(TLS) fuzz/coverage '$(FUZZ_CXX)' $(BUILD)/fuzz-coverage/tests/fuzz_tests
 
 # --- install -------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-# The two test programs, as in the Makefile; every test case is a test of ctest.
+# The test programs, as in the Makefile; every test case is a test of ctest.
 enable_testing()
 
 find_package(Catch2 3 QUIET)
@@ -63,4 +63,13 @@ if(sim_sources)
     target_sources(warren_swarm PRIVATE tests/support/certificates.cc)
     target_link_libraries(warren_swarm PRIVATE BoringSSL::SSL)
   endif()
+endif()
+# Every fuzz target on what is kept in fuzz/corpus, on the same other kernel.
+set(sim_kernel ${sim_sources})
+list(FILTER sim_kernel EXCLUDE REGEX "_test\\.cc$")
+file(GLOB fuzz_sources CONFIGURE_DEPENDS fuzz/*.cc)
+list(FILTER fuzz_sources EXCLUDE REGEX "/engine\\.cc$")
+list(REMOVE_ITEM fuzz_sources ${left_out})
+if(fuzz_sources)
+  warren_test_program(fuzz_tests ${fuzz_sources} ${sim_kernel})
 endif()
