@@ -223,7 +223,7 @@ class Play {
     if (choice < 200) return use(track);
     if (choice < 240) return useAny();
     if (choice < 248) return reactor_->defer([this] { useAny(); });
-    if (choice != 255) return peerDoes();
+    if (choice != 255 || !WARREN_LIBRARY_EXCEPTIONS) return peerDoes();
     ++throws_;
     throw std::runtime_error("by the script");
   }

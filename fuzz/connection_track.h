@@ -115,7 +115,8 @@ struct Track {
   }
 
   void refuse() {
-    if (socket.readyState() == ReadyState::open || !opened) drainOwed = true;
+    const ReadyState state = socket.readyState();
+    if (state != ReadyState::ended && state != ReadyState::closed) drainOwed = true;
   }
 
   void write(size_t size) {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <ctime>
+#include <utility>
 
 namespace {
 
@@ -42,6 +43,13 @@ namespace warren::fuzz {
 void setChance(uint64_t next) { state = next | 1; }
 
 uint64_t chance() { return state; }
+
+bool chanceIsOurs() {
+  uint8_t byte = 0;
+  const uint64_t before = state;
+  RAND_bytes(&byte, 1);
+  return std::exchange(state, before) != before;
+}
 
 const Identities& identities() {
   constexpr auto kType = test::KeyType::ed25519;

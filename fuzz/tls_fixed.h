@@ -13,6 +13,8 @@ namespace warren::fuzz {
 // RAND_bytes continues the row of `state` from here on; and where the row stands.
 void setChance(uint64_t state);
 uint64_t chance();
+// False when BoringSSL is linked statically and does not ask.
+bool chanceIsOurs();
 
 // An authority, a leaf of it for localhost, another for *.example.com, and one that nobody has signed.
 // Ed25519 all of them: BoringSSL makes the nonces of ECDSA in ways that nobody can answer.
