@@ -455,6 +455,10 @@ class Play {
       each.peer.receiveSize(size_t{1} << 20);
       each.peer.unlimitedRoom();
     }
+    deliverAll();
+  }
+
+  void deliverAll() {
     do {
       settle();
     } while (peersRead());
@@ -476,11 +480,11 @@ class Play {
   // Everybody ends and goes; time does the rest.
   void finish() {
     for (Track& each : tracks_) {
-      if (each.peerThere) each.peer.shutdownWrite();
+      if (!each.peerThere) continue;
+      each.peerFin = true;
+      each.peer.shutdownWrite();
     }
-    do {
-      settle();
-    } while (peersRead());
+    deliverAll();
     // Those that waited for the others to go are accepted meanwhile.
     for (size_t rounds = 0; rounds <= tracks_.size(); ++rounds) {
       for (Track& each : tracks_) each.socket.close();

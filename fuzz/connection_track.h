@@ -173,7 +173,7 @@ struct Track {
   // Nothing fails, everybody reads, and nothing is pending: so nothing is under way.
   void requireQuiet() const {
     if (!live() || !peerThere) return;
-    require(muted || heard == peerSent);
+    require(muted || (heard == peerSent && ended == peerFin));
     const ReadyState state = socket.readyState();
     require(state == ReadyState::closed || socket.unsentBytes() == 0);
     require(state != ReadyState::open || !drainOwed);
