@@ -163,13 +163,12 @@ void Connection::onReady(const os::Event& event) {
     // there is no second one: so an open socket goes on with the same event.
     if (state_ == State::connecting || state_ == State::closed) return;
   }
-  flags_ |= (event.readable ? kReadable : 0u) | (event.writable ? kWritable : 0u) |
-            (event.ended ? kEnded : 0u) | (event.broken ? kBroken : 0u);
+  set(event.ready & kLatches);
   if (state_ == State::greeting) return readGreeting();
-  if (event.broken && has(kReadDone) && state_ == State::open) return broken();
+  if (event.is(os::kBroken) && has(kReadDone) && state_ == State::open) return broken();
   // Cryptography waits until those that are open have had this turn's events.
-  if (event.readable) has(kHandshaking) ? reactor().ready(*this) : readWithinBudget();
-  if (event.writable && (cold_ != nullptr || has(kDrainOwed | kFinOwed))) flushAndDrain();
+  if (event.is(os::kReadable)) has(kHandshaking) ? reactor().ready(*this) : readWithinBudget();
+  if (event.is(os::kWritable) && (cold_ != nullptr || has(kDrainOwed | kFinOwed))) flushAndDrain();
 }
 
 // A half-open socket is past reading, which would have told.

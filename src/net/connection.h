@@ -124,10 +124,11 @@ class Connection : public base::Slot {
   friend class ReactorImpl;  // keeps its lists in links_.nextReady, links_.nextInCell and the flags
 
   enum Flag : uint32_t {
-    kReadable = 1 << 0,  // latch: the kernel may have input
-    kWritable = 1 << 1,  // latch: the kernel may have room
-    kEnded = 1 << 2,     // latch: an end or an error is queued behind the input
-    kPaused = 1 << 3,    // the user holds input back
+    kReadable = os::kReadable,  // latch: the kernel may have input
+    kEnded = os::kEnded,        // latch: an end or an error is queued behind the input
+    kWritable = os::kWritable,  // latch: the kernel may have room
+    kBroken = os::kBroken,      // latch: an error is queued, or both directions are over
+    kLatches = kReadable | kEnded | kWritable | kBroken,
     kMuted = 1 << 4,     // input is read and dropped
     kReadDone = 1 << 5,  // the peer's FIN was read, or reading failed
     kFinOwed = 1 << 6,   // our FIN follows the outbox
@@ -148,7 +149,7 @@ class Connection : public base::Slot {
     kSwept = 1 << 21,        // nothing but facts is left in the slot
     kLocalAsked = 1 << 22,   // the local address is one of those facts
     kHandshaking = 1 << 23,  // TLS is not agreed on yet, in whichever state
-    kBroken = 1 << 24,       // latch: an error is queued, or both directions are over
+    kPaused = 1 << 24,       // the user holds input back
   };
 
   bool has(uint32_t flags) const { return (flags_ & flags) != 0; }

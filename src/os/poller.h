@@ -9,14 +9,20 @@
 
 namespace warren::os {
 
-// What one descriptor may do. The flags are hints: a reader must live with an event that finds
+// What one descriptor may do, as bits. They are hints: a reader must live with an event that finds
 // nothing to do, with two edges merged into one, and with an event for a descriptor it has closed.
+enum Ready : uint32_t {
+  kReadable = 1 << 0,  // bytes, a connection, or an end to read
+  kEnded = 1 << 1,     // an end, an error or urgent data is queued: a short read is not the last
+  kWritable = 1 << 2,  // room to write, or a connect that is decided
+  kBroken = 1 << 3,    // an error, or both directions are over
+};
+
 struct Event {
   uint64_t token;  // what was given to `add`
-  bool readable;   // bytes, a connection, or an end to read
-  bool writable;   // room to write, or a connect that is decided
-  bool ended;      // an end, an error or urgent data is queued: a short read is not the last
-  bool broken;     // an error, or both directions are over
+  uint32_t ready;
+
+  bool is(Ready bit) const { return (ready & bit) != 0; }
 };
 
 // The one token that `add` and `retoken` do not take.

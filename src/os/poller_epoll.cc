@@ -20,9 +20,9 @@ constexpr size_t kBatch = 256;
 
 // EPOLLERR and EPOLLHUP come unasked. Then both directions have something to say, and it is final.
 constexpr uint32_t kFinal = EPOLLERR | EPOLLHUP;
-constexpr uint32_t kReadable = EPOLLIN | EPOLLRDHUP | kFinal;
-constexpr uint32_t kWritable = EPOLLOUT | kFinal;
-constexpr uint32_t kEnded = EPOLLRDHUP | EPOLLPRI | kFinal;
+constexpr uint32_t kInput = EPOLLIN | EPOLLRDHUP | kFinal;
+constexpr uint32_t kRoom = EPOLLOUT | kFinal;
+constexpr uint32_t kEnd = EPOLLRDHUP | EPOLLPRI | kFinal;
 
 constexpr uint32_t kStream = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
 constexpr uint32_t kListener = EPOLLIN;
@@ -34,9 +34,13 @@ int control(const Fd& queue, int operation, int fd, uint32_t interest, uint64_t 
 
 Error failed(Step step, const char* call) { return Error(Origin::kernel, errno, step, call); }
 
-inline Event toEvent(uint64_t token, uint32_t bits) {
-  return {token, (bits & kReadable) != 0, (bits & kWritable) != 0, (bits & kEnded) != 0,
-          (bits & kFinal) != 0};
+// Nearly all events are of the two bits that mean the same here and there.
+static_assert(uint32_t{kReadable} == EPOLLIN && uint32_t{kWritable} == EPOLLOUT);
+inline uint32_t toReady(uint32_t bits) {
+  if ((bits & kEnd) == 0) [[likely]]
+    return bits;
+  return ((bits & kInput) != 0 ? kReadable : 0u) | ((bits & kRoom) != 0 ? kWritable : 0u) | kEnded |
+         ((bits & kFinal) != 0 ? kBroken : 0u);
 }
 
 }  // namespace
@@ -91,7 +95,7 @@ std::span<const Event> Poller::wait(int64_t timeoutMs) {
   size_t told = 0;
   for (int i = 0; i < count; ++i) {
     const epoll_event& ready = state.ready[static_cast<size_t>(i)];
-    state.events[told] = toEvent(ready.data.u64, ready.events);
+    state.events[told] = {ready.data.u64, toReady(ready.events)};
     told += ready.data.u64 != kWakeToken;  // the wake's own event is written over
   }
   if (told != static_cast<size_t>(count)) {

@@ -102,7 +102,7 @@ Event& Poller::State::eventOf(size_t fd) {
   if (one.batch != batch) {
     one.batch = batch;
     one.event = told++;
-    events[one.event] = {one.token, false, false, false, false};
+    events[one.event] = {one.token, 0};
   }
   return events[one.event];
 }
@@ -115,11 +115,11 @@ void Poller::State::tell(const Change& seen) {
   Event& event = eventOf(static_cast<size_t>(seen.ident));
   const bool failed = (seen.flags & EV_ERROR) != 0;
   const bool reading = seen.filter == EVFILT_READ;
-  event.readable |= reading || failed;
-  event.writable |= !reading || failed;
   const bool over = (seen.flags & EV_EOF) != 0;
-  event.ended |= (reading && over) || failed;
-  event.broken |= (!reading && over) || failed;
+  if (reading || failed) event.ready |= kReadable;
+  if (!reading || failed) event.ready |= kWritable;
+  if ((reading && over) || failed) event.ready |= kEnded;
+  if ((!reading && over) || failed) event.ready |= kBroken;
 }
 
 Poller::Poller(std::unique_ptr<State> state) : state_(std::move(state)) {}

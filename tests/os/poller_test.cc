@@ -31,14 +31,12 @@ void add(Poller& poller, const Fd& fd, uint64_t token, Watch watch = Watch::stre
 
 // Waits until the events of `token` have told together what `enough` asks for.
 Event await(Poller& poller, uint64_t token, bool (*enough)(const Event&)) {
-  Event told{token, false, false, false, false};
+  Event told{token, 0};
   const uint64_t begin = sys::now() / 1'000'000;
   while (!enough(told)) {
     for (const Event& event : poller.wait(kPatienceMs)) {
       if (event.token != token) continue;
-      told.readable |= event.readable;
-      told.writable |= event.writable;
-      told.ended |= event.ended;
+      told.ready |= event.ready;
     }
     if (sys::now() / 1'000'000 - begin >= kPatienceMs) FAIL("the event did not come");
   }
@@ -46,14 +44,14 @@ Event await(Poller& poller, uint64_t token, bool (*enough)(const Event&)) {
 }
 
 void awaitReadable(Poller& poller, uint64_t token) {
-  await(poller, token, [](const Event& event) { return event.readable; });
+  await(poller, token, [](const Event& event) { return event.is(kReadable); });
 }
 void awaitWritable(Poller& poller, uint64_t token) {
-  await(poller, token, [](const Event& event) { return event.writable; });
+  await(poller, token, [](const Event& event) { return event.is(kWritable); });
 }
 void awaitEnded(Poller& poller, uint64_t token) {
-  const Event told = await(poller, token, [](const Event& event) { return event.ended; });
-  REQUIRE(told.readable);  // an end is read
+  const Event told = await(poller, token, [](const Event& event) { return event.is(kEnded); });
+  REQUIRE(told.is(kReadable));  // an end is read
 }
 
 Family anyFamily() { return GENERATE(Family::ipv4, Family::unix); }
@@ -81,9 +79,9 @@ TEST_CASE("a fresh stream has room to write, which is told once", "[poller]") {
   const std::span<const Event> events = poller.wait(kPatienceMs);
   REQUIRE(events.size() == 1);
   REQUIRE(events[0].token == kNear);
-  REQUIRE(events[0].writable);
-  REQUIRE(!events[0].readable);
-  REQUIRE(!events[0].ended);
+  REQUIRE(events[0].is(kWritable));
+  REQUIRE(!events[0].is(kReadable));
+  REQUIRE(!events[0].is(kEnded));
   REQUIRE(poller.wait(0).empty());
 }
 
@@ -109,9 +107,9 @@ TEST_CASE("both directions of a descriptor come in one event", "[poller]") {
   add(poller, pair.near, kNear);
   const std::span<const Event> events = poller.wait(kPatienceMs);
   REQUIRE(events.size() == 1);
-  REQUIRE(events[0].readable);
-  REQUIRE(events[0].writable);
-  REQUIRE(!events[0].ended);
+  REQUIRE(events[0].is(kReadable));
+  REQUIRE(events[0].is(kWritable));
+  REQUIRE(!events[0].is(kEnded));
 }
 
 TEST_CASE("data and end that are queued before the first wait are readable and ended", "[poller]") {
@@ -240,7 +238,7 @@ TEST_CASE("a number that is used again tells the token of its second use", "[pol
     const std::span<const Event> events = poller.wait(kPatienceMs);
     REQUIRE(events.size() == 1);
     REQUIRE(events[0].token == 2);
-    readable = events[0].readable;
+    readable = events[0].is(kReadable);
   }
 }
 
@@ -294,8 +292,8 @@ TEST_CASE("retoken tells again what is ready, under the other token", "[poller]"
   awaitReadable(poller, 1);
   REQUIRE(poller.wait(0).empty());
   poller.retoken(pair.near.get(), 2).value();
-  const Event told = await(poller, 2, [](const Event& event) { return event.readable; });
-  REQUIRE(told.writable);
+  const Event told = await(poller, 2, [](const Event& event) { return event.is(kReadable); });
+  REQUIRE(told.is(kWritable));
   REQUIRE(poller.wait(0).empty());
   sendAll(pair.far, "again");
   awaitReadable(poller, 2);
@@ -316,7 +314,7 @@ TEST_CASE("more descriptors than a batch holds are all told", "[poller]") {
     const std::span<const Event> events = poller.wait(kPatienceMs);
     REQUIRE(!events.empty());
     for (const Event& event : events) {
-      REQUIRE(event.writable);
+      REQUIRE(event.is(kWritable));
       REQUIRE(told.insert(event.token).second);
     }
   }

@@ -45,8 +45,8 @@ struct Pair {
   std::string look() {
     std::string told;
     for (const Event& event : poller.wait(0)) {
-      told += std::string(event.readable ? "r" : "") + (event.writable ? "w" : "") +
-              (event.ended ? "e" : "") + " ";
+      told += std::string(event.is(os::kReadable) ? "r" : "") +
+              (event.is(os::kWritable) ? "w" : "") + (event.is(os::kEnded) ? "e" : "") + " ";
     }
     return told;
   }
@@ -238,7 +238,7 @@ TEST_CASE("sim: faults wait in line for their call, and for their descriptor") {
 
 TEST_CASE("sim: tests may see and change what a wait tells") {
   Pair pair;
-  pair.kernel.tell({99, true, false, false, false});
+  pair.kernel.tell({99, os::kReadable});
   pair.kernel.duplicateEvents();
   REQUIRE(pair.poller.wait(0).size() == 2);
   pair.kernel.onWait([](std::vector<Event>& events) { events.clear(); });

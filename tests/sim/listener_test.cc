@@ -314,7 +314,7 @@ TEST_CASE("events for a stopped listener find nothing") {
   listener.stop();
   world.settle();
   const uint64_t accepts = world.kernel.calls(Call::accept);
-  world.kernel.tell({token, true, false, false, false});
+  world.kernel.tell({token, os::kReadable});
   world.settle();
   REQUIRE(world.kernel.calls(Call::accept) == accepts);
 }
