@@ -40,10 +40,6 @@ Connection::Connection(base::SlotId id, HandlerCell& cell) : base::Slot(id), cel
   cell.firstSocket = index;
 }
 
-SocketHandle Connection::handle() const {
-  return SocketHandle(detail::HandleId{&cell_->reactor, index, generation});
-}
-
 // An empty Data has no bytes of its own; any address in the slot will do.
 void* Connection::data() const {
   auto* slot = reinterpret_cast<std::byte*>(const_cast<Connection*>(this));
@@ -84,6 +80,7 @@ void Connection::setRemote(const Address& peer) {
   family_ = peer.family();
   remotePort_ = peer.port();
   remoteIp_ = peer.ip();
+  if (family_ == Family::unix) set(kUnix);
 }
 
 Result<void> Connection::dial(detail::ConnectRequest request) {
@@ -156,7 +153,7 @@ void Connection::abandon() {
 
 // --- events ----------------------------------------------------------------------------------------
 
-void Connection::onReady(const os::Event& event) {
+void Connection::onAnything(const os::Event& event) {
   if (state_ == State::connecting) {
     onAttemptReady(kSocketPart);
     // The edge that tells of the connect may tell of the peer's first bytes too, even of its FIN, and
@@ -167,7 +164,7 @@ void Connection::onReady(const os::Event& event) {
   if (state_ == State::greeting) return readGreeting();
   if (event.is(os::kBroken) && has(kReadDone) && state_ == State::open) return broken();
   // Cryptography waits until those that are open have had this turn's events.
-  if (event.is(os::kReadable)) has(kHandshaking) ? reactor().ready(*this) : readWithinBudget();
+  if (event.is(os::kReadable)) has(kHandshaking) ? reactor().ready(*this) : readWithinBudget(0);
   if (event.is(os::kWritable) && (cold_ != nullptr || has(kDrainOwed | kFinOwed))) flushAndDrain();
 }
 
@@ -187,7 +184,7 @@ void Connection::brokenBy(int error) {
 
 void Connection::onWorkLeft() {
   if (state_ == State::connecting) return dialed(cold_->dialer->begin());
-  readWithinBudget();
+  readWithinBudget(0);
   // Reading may have found out how a connection whose write side died has ended; if not, it ends here.
   if (has(kWriteDead) && (has(kReadDone) || !has(kReadable))) {
     const Error why = takeWhy();

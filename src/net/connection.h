@@ -150,6 +150,12 @@ class Connection : public base::Slot {
     kLocalAsked = 1 << 22,   // the local address is one of those facts
     kHandshaking = 1 << 23,  // TLS is not agreed on yet, in whichever state
     kPaused = 1 << 24,       // the user holds input back
+    kUnix = 1 << 25,         // short reads and writes say nothing of its queue
+    // With one of these there is more to an event than input.
+    kUnquiet = kEnded | kBroken | kMuted | kReadDone | kFinOwed | kDrainOwed | kBounded |
+               kIdleTimeout | kHandshaking | kPaused | kUnix,
+    // With one of these there is more to a write than a system call.
+    kUnstraight = kCorked | kFinOwed | kFinSent | kWriteDead | kBounded | kIdleTimeout,
   };
 
   bool has(uint32_t flags) const { return (flags_ & flags) != 0; }
@@ -199,8 +205,13 @@ class Connection : public base::Slot {
   size_t sealSome(Bytes bytes);
 
   // reading: connection_read.cc
+  void onAnything(const os::Event& event);
   bool mayRead() const;
-  void readWithinBudget();
+  void readWithinBudget(size_t used);
+  size_t took(os::sys::Answer count);
+  os::sys::Answer receive();
+  void countRead(size_t size);
+  void deliver(Bytes bytes);
   bool saidGoodbye() const;
   void readStopped(os::sys::Answer answer);
   void received(Bytes bytes);
@@ -215,6 +226,8 @@ class Connection : public base::Slot {
   Error takeWhy() { return cold_ != nullptr ? std::exchange(cold_->why, {}) : Error(); }
   size_t transmit(std::span<const Bytes> extra, size_t extraSize);
   size_t sent(os::sys::Answer answer, size_t size);
+  std::ptrdiff_t writeSlowly(Bytes bytes);
+  std::ptrdiff_t wroteLess(os::sys::Answer answer, size_t size);
   std::ptrdiff_t taken(size_t count, size_t total);
   std::ptrdiff_t refused();
   bool queue(Bytes bytes);
@@ -279,6 +292,10 @@ class Connection : public base::Slot {
   uint64_t bytesWritten_ = 0;
   std::array<uint8_t, 16> remoteIp_{};
 };
+
+inline SocketHandle Connection::handle() const {
+  return SocketHandle(detail::HandleId{&cell_->reactor, index, generation});
+}
 
 inline Secure* Connection::secure() const {
 #if WARREN_TLS

@@ -16,31 +16,73 @@ bool Connection::mayRead() const {
          (state_ == State::open || state_ == State::lingering || state_ == State::handshaking);
 }
 
-// Reads until the kernel has no more, or the socket has had its share of the turn.
-void Connection::readWithinBudget() {
-  if (has(kHandshaking) && mayRead() && !reactor().takeHandshakeStep())
+inline Answer Connection::receive() {
+  ReactorImpl& reactor = this->reactor();
+  ++reactor.stats().reads;
+  base::unpoison(reactor.receiveBuffer());
+  return os::sys::recv(fd_, reactor.receiveBuffer());
+}
+
+inline void Connection::countRead(size_t size) {
+  bytesRead_ += size;
+  cell_->bytesRead += size;
+}
+
+inline void Connection::deliver(Bytes bytes) {
+  call(cell_->table->data, bytes);
+  base::poison(bytes);
+}
+
+// Nearly every event says that an open socket with nothing else on its mind has input: less than fits
+// in the buffer. One question tells it from the others.
+void Connection::onReady(const os::Event& event) {
+  const uint32_t told = flags_ | event.ready;
+  if (state_ != State::open || cold_ != nullptr || (told & (kUnquiet | kReadable)) != kReadable) {
+    return onAnything(event);
+  }
+  flags_ = told;
+  const Answer count = receive();
+  if (count <= 0 || count == Answer{ReactorImpl::kReceiveBuffer}) [[unlikely]] {
+    const size_t used = took(count);
+    return used > 0 ? readWithinBudget(used) : void();
+  }
+  clear(kReadable);
+  countRead(static_cast<size_t>(count));
+  deliver(reactor().receiveBuffer().first(static_cast<size_t>(count)));
+}
+
+// Reads until the kernel has no more, or the socket has had its share of the turn, of which `used`
+// bytes are gone.
+void Connection::readWithinBudget(size_t used) {
+  if (has(kHandshaking) && mayRead() && !reactor().takeHandshakeStep()) {
     return reactor().ready(*this);
-  const std::span<std::byte> buffer = reactor().receiveBuffer();
-  size_t budget = reactor().options().readBudget;
+  }
   while (mayRead()) {
+    if (used >= reactor().options().readBudget) return reactor().ready(*this);
     if (secure() != nullptr) {
       decryptKept();
-      if (!mayRead()) break;
+      if (!mayRead()) return;
     }
-    base::unpoison(buffer);
-    const Answer count = os::sys::recv(fd_, buffer);
-    ++reactor().stats().reads;
-    if (count <= 0) return readStopped(count);
-    const size_t size = static_cast<size_t>(count);
-    // A short read has emptied a TCP queue, unless an end or urgent data is behind it: a FIN that is
-    // there already gives no second edge, one still to come is an edge of its own. Unix sockets also
-    // stop behind a message that brought descriptors.
-    if (size < buffer.size() && !has(kEnded) && family_ != Family::unix) clear(kReadable);
-    secure() != nullptr ? decrypt(buffer.first(size)) : received(buffer.first(size));
-    if (size >= budget) break;
-    budget -= size;
+    const size_t size = took(receive());
+    if (size == 0) return;
+    used += size;
   }
-  if (mayRead()) reactor().ready(*this);
+}
+
+// Passes on what a read brought and returns its size; 0: there was nothing, or reading is over.
+size_t Connection::took(Answer count) {
+  if (count <= 0) {
+    readStopped(count);
+    return 0;
+  }
+  const size_t size = static_cast<size_t>(count);
+  const Bytes bytes = reactor().receiveBuffer().first(size);
+  // A short read has emptied a TCP queue, unless an end or urgent data is behind it: a FIN that is
+  // there already gives no second edge, one still to come is an edge of its own. Unix sockets also
+  // stop behind a message that brought descriptors.
+  if (size < ReactorImpl::kReceiveBuffer && !has(kEnded | kUnix)) clear(kReadable);
+  secure() != nullptr ? decrypt(bytes) : received(bytes);
+  return size;
 }
 
 // An end that follows a failed write is the reset's doing. A broken pipe is none: the FIN came first.
@@ -60,18 +102,16 @@ void Connection::readStopped(Answer answer) {
   finish(error);
 }
 
+// Bytes for the user, or for nobody.
 void Connection::received(Bytes bytes) {
-  bytesRead_ += bytes.size();
-  cell_->bytesRead += bytes.size();
+  countRead(bytes.size());
   if (has(kIdleTimeout | kBounded)) {
     pushIdleTimeout();
     if (state_ == State::open && has(kFinSent)) pushLinger();
     const bool counted = has(kBounded) && (state_ == State::lingering || has(kFinSent));
     if (counted && !withinLinger(bytes.size())) return;
   }
-  if (has(kMuted)) return;
-  call(cell_->table->data, bytes);
-  base::poison(bytes);
+  if (!has(kMuted)) deliver(bytes);
 }
 
 // Counts input that comes after our FIN; more than the limit is an endless peer.

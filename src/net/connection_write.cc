@@ -37,13 +37,14 @@ bool Connection::mayTransmit() const {
 
 // --- verbs -----------------------------------------------------------------------------------------
 
-// The common case, nothing queued and the kernel willing, is one system call and little else.
-std::ptrdiff_t Connection::write(Bytes bytes) {
-  const bool straight =
-      (flags_ & (kWritable | kCorked | kFinOwed | kFinSent | kWriteDead)) == kWritable &&
-      state_ == State::open && cold_ == nullptr;
-  if (!straight || bytes.empty()) return write(std::span<const Bytes>(&bytes, 1));
-  return taken(sent(os::sys::send(fd_, bytes), bytes.size()), bytes.size());
+// The writes that are more than a system call; the others never leave reactor_impl.h.
+std::ptrdiff_t Connection::writeSlowly(Bytes bytes) {
+  return write(std::span<const Bytes>(&bytes, 1));
+}
+
+// The kernel has not taken all of `bytes`.
+std::ptrdiff_t Connection::wroteLess(Answer answer, size_t size) {
+  return taken(sent(answer, size), size);
 }
 
 std::ptrdiff_t Connection::write(std::span<const Bytes> segments) {

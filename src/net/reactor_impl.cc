@@ -268,7 +268,7 @@ void ReactorImpl::flushPending() {
 
 bool ReactorImpl::workLeft() const {
   return readyHead_ != kNone || !flushList_.empty() || !retired_.empty() || !deferred_.empty() ||
-         mailbox_.hasPosted() || !uncaught_.empty() || drainDone();
+         mailbox_.hasPosted() || !uncaught_.empty() || (!drains_.empty() && drainDone());
 }
 
 bool ReactorImpl::drainDone() const {
@@ -340,7 +340,8 @@ std::string describe(const std::exception_ptr& exception) {
 
 }  // namespace
 
-void ReactorImpl::handlerThrew(Connection* socket, std::exception_ptr exception) {
+void ReactorImpl::handlerThrew(Connection* socket) {
+  std::exception_ptr exception = std::current_exception();
   if (socket == nullptr || !socket->cell().table->error) {
     uncaught_.push_back(std::move(exception));
     return;
@@ -362,7 +363,7 @@ void ReactorImpl::rethrowUncaught() {
 
 #else
 
-void ReactorImpl::handlerThrew(Connection*, std::exception_ptr) {}
+void ReactorImpl::handlerThrew(Connection*) {}
 void ReactorImpl::rethrowUncaught() {}
 
 #endif
