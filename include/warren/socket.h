@@ -22,19 +22,33 @@ struct TlsOptions;
 template <class Data>
 class Listener;
 
+namespace base {
+struct Slot;
+}
 namespace net {
 class Connection;
 class ReactorImpl;
 }  // namespace net
 
 namespace detail {
-// What all handles are: which slot, which use of it, of which reactor. The default names nothing.
+// What handles of listeners and timers are: which slot, which use of it, of which reactor. The default
+// names nothing.
 struct HandleId {
   net::ReactorImpl* reactor = nullptr;
   uint32_t index = 0;
   uint32_t generation = 0;
 
   bool operator==(const HandleId&) const = default;
+};
+
+// What handles of sockets are, which are asked with every message: where the slot lies, which never
+// moves and stays as long as its reactor, and which use of it.
+struct SocketId {
+  base::Slot* slot = nullptr;
+  uint32_t index = 0;
+  uint32_t generation = 0;
+
+  bool operator==(const SocketId&) const = default;
 };
 }  // namespace detail
 
@@ -200,7 +214,7 @@ class SocketHandle {
   uint64_t number() const { return uint64_t{id_.generation} << 32 | id_.index; }
 
  protected:
-  explicit SocketHandle(detail::HandleId id) : id_(id) {}
+  explicit SocketHandle(detail::SocketId id) : id_(id) {}
 
   // Where the socket's Data lies; nullptr once it is gone.
   void* findData() const;
@@ -213,7 +227,7 @@ class SocketHandle {
   friend class net::Connection;
   friend class net::ReactorImpl;
 
-  detail::HandleId id_;
+  detail::SocketId id_;
 };
 
 static_assert(sizeof(SocketHandle) <= 16, "a handle travels in two registers");

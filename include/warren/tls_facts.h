@@ -65,9 +65,9 @@ class TlsFacts {
 
  private:
   friend class SocketHandle;
-  explicit TlsFacts(detail::HandleId id) : id_(id) {}
+  explicit TlsFacts(detail::SocketId id) : id_(id) {}
 
-  detail::HandleId id_;
+  detail::SocketId id_;
 };
 
 }  // namespace warren

@@ -11,11 +11,7 @@ namespace warren {
 
 namespace {
 
-// The connection a handle names, closed or not; nullptr when its slot has another owner.
-net::Connection* find(const detail::HandleId& id) {
-  if (id.reactor == nullptr) return nullptr;
-  return id.reactor->findConnection({id.index, id.generation});
-}
+using net::find;
 
 Error closedError(Step step) { return {Usage::closed, step, "the socket is closed"}; }
 
@@ -81,12 +77,15 @@ void SocketHandle::resume() const {
 Result<void> SocketHandle::upgradeTls(const TlsOptions& options, Bytes leftover,
                                       Leftover policy) const {
   net::Connection* socket = find(id_);
-  if (socket == nullptr) return closedError(Step::handshake);
+  if (socket == nullptr || socket->state() == net::State::closed) {
+    return closedError(Step::handshake);
+  }
   if (policy == Leftover::fail && !leftover.empty()) {
     return Error(Usage::conflict, Step::handshake,
                  std::to_string(leftover.size()) + " bytes came behind the command");
   }
-  return id_.reactor->upgrade(*socket, options, policy == Leftover::feed ? leftover : Bytes());
+  return socket->cell().reactor.upgrade(*socket, options,
+                                        policy == Leftover::feed ? leftover : Bytes());
 }
 
 Result<void> SocketHandle::timeout(Duration after) const {
@@ -179,7 +178,7 @@ detail::HandleId SocketHandle::listenerId() const {
   if (socket == nullptr || socket->readyState() == ReadyState::closed) return {};
   const base::SlotId listener = socket->cell().listener;
   if (listener == base::SlotId()) return {};
-  return {id_.reactor, listener.index, listener.generation};
+  return {&socket->cell().reactor, listener.index, listener.generation};
 }
 
 }  // namespace warren

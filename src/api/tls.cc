@@ -10,16 +10,15 @@ TlsFacts SocketHandle::tls() const { return TlsFacts(id_); }
 
 namespace {
 
-tls::Session* find(const detail::HandleId& id) {
-  if (id.reactor == nullptr) return nullptr;
-  const net::Connection* socket = id.reactor->findConnection({id.index, id.generation});
+tls::Session* find(const detail::SocketId& id) {
+  const net::Connection* socket = net::find(id);
   return socket != nullptr && socket->secure() != nullptr ? socket->secure()->session.get()
                                                           : nullptr;
 }
 
 // What `question` is answered by the session, or nothing.
 template <class Question>
-auto ask(const detail::HandleId& id, const Question& question) {
+auto ask(const detail::SocketId& id, const Question& question) {
   tls::Session* const session = find(id);
   return session != nullptr ? question(*session) : decltype(question(*session))();
 }

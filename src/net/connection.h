@@ -294,7 +294,13 @@ class Connection : public base::Slot {
 };
 
 inline SocketHandle Connection::handle() const {
-  return SocketHandle(detail::HandleId{&cell_->reactor, index, generation});
+  return SocketHandle(detail::SocketId{const_cast<Connection*>(this), index, generation});
+}
+
+// The connection a handle names, closed or not; nullptr when its slot has another owner.
+inline Connection* find(const detail::SocketId& id) {
+  const bool same = id.slot != nullptr && id.slot->generation == id.generation;
+  return same ? static_cast<Connection*>(id.slot) : nullptr;
 }
 
 inline Secure* Connection::secure() const {
