@@ -1,7 +1,6 @@
 #include "base/slab.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstdlib>
 #include <new>
 #include <type_traits>
@@ -82,7 +81,7 @@ size_t Slab::memory() const {
 // A program has a handful of kinds (one for each type of user data), so looking is cheap.
 uint32_t Slab::kindOf(size_t size, size_t align) {
   WARREN_CHECK(size >= sizeof(Slot));
-  WARREN_CHECK(std::has_single_bit(align));
+  WARREN_CHECK(align != 0 && (align & (align - 1)) == 0);  // a power of two
   if (size > kMaxSlotSize || align > kMaxSlotSize) return kNone;
 
   const auto slotAlign = static_cast<uint32_t>(std::max(align, alignof(uint64_t)));

@@ -74,6 +74,7 @@ void TimerWheel::advance(uint64_t now, ExpiredTimers& expired) {
 }
 
 std::optional<uint64_t> TimerWheel::nextDeadline() const {
+  if (empty()) return std::nullopt;
   const size_t level = firstLevel();
   if (level == kLevels) return std::nullopt;
   return firstStart(level);
