@@ -13,7 +13,8 @@ TLS_DEFAULT := 1
 #:   test       installs what is missing, builds everything and runs the tests
 #:   stress     builds and runs tests/stress
 #:   sim        BUILD/libwarren_sim.a, the library on a simulated kernel, and BUILD/sim/swarm
-#:   bench      builds and runs tests/bench
+#:   bench      installs libuv, libevent and Asio, and measures warren beside them: QUICK=1, or minutes
+#:   bench-check  the same of warren alone; fails if a floor of tests/bench is missed
 #:   fuzz       fuzzes TARGET=<x of fuzz/x_fuzz.cc> (default: each in turn) for TIME=60 seconds
 #:   fuzz-coverage  lines of each target's unit that fuzz/corpus runs; fails below the floors
 #:   install    library, headers, pkg-config and CMake package: PREFIX=/usr/local DESTDIR=
@@ -31,6 +32,7 @@ TLS_DEFAULT := 1
 #:   TESTS='[poller]'                    which tests to run: a filter of Catch2
 #:   TEST_FILES='tests/os/sys_test.cc'   builds these only; default all
 #:   CATCH2=<dir>                        where Catch2 is installed, if not in the system
+#:   QUICK=1                             bench in three minutes
 #:   KQUEUE=1                            for tests only: the kqueue backend over an emulation
 #:   V=1                                 shows whole commands
 
@@ -49,6 +51,7 @@ TESTS ?=
 TEST_FILES ?=
 CATCH2 ?=
 KQUEUE ?= 0
+QUICK ?= 0
 V ?= 0
 TARGET ?=
 TIME ?= 60
@@ -167,7 +170,7 @@ SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAG
 
 # --- library, examples, programs -----------------------------------------------------------------
 
-.PHONY: all examples test-programs sim run test stress bench fuzz fuzz-coverage install check tidy format clean help FORCE
+.PHONY: all examples test-programs sim run test stress bench bench-check fuzz fuzz-coverage install check tidy format clean help FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -246,8 +249,11 @@ $(BUILD)/examples/%: $(BUILD)/obj/examples/%.o $(LIBRARY)
 	$(call link)
 $(BUILD)/stress/%: $(BUILD)/obj/tests/stress/%.o $(SUPPORT) $(LIBRARY)
 	$(call link)
-$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(SUPPORT) $(LIBRARY)
-	$(call link)
+# The peers that warren is measured against.
+$(BUILD)/bench/server_uv: BENCH_LIBRARIES = -luv
+$(BUILD)/bench/server_event: BENCH_LIBRARIES = -levent_core
+$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(LIBRARY)
+	$(call link,$(BENCH_LIBRARIES))
 $(BUILD)/%_fuzz: $(BUILD)/obj/fuzz/%_fuzz.o $(call objects,fuzz/engine.cc $(FUZZ_SHARED)) $(SUPPORT) $(LIBRARY)
 	$(call link,-fsanitize=fuzzer)
 
@@ -308,8 +314,12 @@ endef
 stress:
 	$(call run-each,$(STRESS_SOURCES),$(STRESS_PROGRAMS),stress programs)
 
-bench:
-	$(call run-each,$(BENCH_SOURCES),$(BENCH_PROGRAMS),benchmarks)
+# A report is in $(BUILD)/bench afterwards.
+bench bench-check:
+	@$(PREPARE) bench
+	+@$(SUBMAKE) $(BENCH_PROGRAMS)
+	@tests/bench/run --programs $(BUILD)/bench --out $(BUILD)/bench \
+	  $(if $(filter bench-check,$@),--check) $(if $(filter 1,$(QUICK)),--quick)
 
 # The library is instrumented too, so it is built apart; `integer` is asked of the library alone, since
 # what drives the targets may wrap. New inputs go below BUILD, not into fuzz/corpus.

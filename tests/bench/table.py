@@ -1,0 +1,204 @@
+"""Makes of the results of `run` a table, a plot and the list of floors that were missed."""
+import statistics
+
+# What the project promises: (what, case, server against, limit). Counts repeat exactly; where rounds of the
+# ping-pong differ by a batch or two the limit leaves room for it. Ratios of times are medians of many
+# rounds and still differ by some per cent from run to run, more on a machine that is not idle: NOISE is
+# added to those, and the spread of the `again` server says how much the machine needs at least.
+NOISE = 0.05
+EXACT_FLOORS = [
+    # case, what, at most
+    ("pp50", "instructions", 240),
+    ("pp50", "calls_all", 2.1),
+    ("pipe16", "calls_all", 0.14),
+    ("churn", "instructions", 1450),
+    ("churn", "calls_all", 8.0),
+]
+TIMED_FLOORS = [
+    # case, CPU relative to the ceiling at most
+    ("pp50", 1.03),
+    ("bulk1", 1.00),
+    ("bulk8", 1.00),
+]
+IDLE_BYTES = 100  # with what the kernel's pages round up to
+HOSE_P99 = 2.0
+
+ABOUT = {
+    "pp1": "1 connection, 64 B there and back",
+    "pp50": "50 connections, 64 B there and back",
+    "pp1000": "1,000 connections, 64 B there and back",
+    "pp100": "100 connections, 64 B there and back",
+    "pp100+hose": "the same beside one connection with 1 MiB in flight",
+    "pipe16": "50 connections, 16 messages of 64 B at once",
+    "bulk1": "1 connection, 1 MiB in flight",
+    "bulk8": "8 connections, 1 MiB in flight each",
+    "churn": "connect, 64 B there and back, close; 50 at a time",
+}
+
+
+def ratios(samples, server, against, what):
+    """One for each round: both were measured in it."""
+    return [mine[what] / theirs[what] for mine, theirs in zip(samples[server], samples[against])
+            if theirs[what] > 0]
+
+
+def middle(values):
+    return statistics.median(values) if values else float("nan")
+
+
+def spread(values):
+    """Half the distance between the quartiles, relative to the median."""
+    if len(values) < 2:
+        return 0.0
+    low, _, high = statistics.quantiles(values, n=4)
+    return (high - low) / 2 / statistics.median(values)
+
+
+def row(cells):
+    return "| " + " | ".join(str(cell) for cell in cells) + " |\n"
+
+
+def head(cells):
+    return row(cells) + "|---|" + "---:|" * (len(cells) - 1) + "\n"
+
+
+def number(value):
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.1f}" if abs(value) >= 10 else f"{value:,.2f}"
+
+
+def exact_table(exact):
+    servers = list(next(iter(exact.values()))["servers"]) if exact else []
+    text = "### Counted\n\nUser-space instructions / system calls for each message or connection.\n\n"
+    text += head(["", *servers])
+    for case, found in exact.items():
+        cells = [f"{number(one['instructions'])} / {number(one['calls_all'])}" for one in found["servers"].values()]
+        text += row([f"{case}, a {found['unit']}", *cells])
+    text += "\nSystem calls of warren, each: "
+    text += "; ".join(
+        f"{case}: " + ", ".join(f"{name} {count:.2f}" for name, count in sorted(found["servers"]["warren"]["calls"].items())
+                                if count >= 0.005)
+        for case, found in exact.items() if "warren" in found["servers"])
+    return text + "\n\n"
+
+
+def timed_table(case, found):
+    samples, unit = found["samples"], found["unit"]
+    peers = [name for name in samples if name not in ("epoll_lt", "again", "epoll_et")]
+    text = f"### {case}: {ABOUT.get(case, case)}\n\n"
+    latencies = unit != "MB"
+    columns = ["", f"{unit}s/s", "spread", f"CPU us/{unit}", "CPU to ceiling"]
+    columns += [f"to {name}" for name in peers]
+    columns += ["p50 us", "p99 us", "p99.9 us"] if latencies else []
+    text += head(columns)
+    for name in samples:
+        take = lambda what: [one[what] for one in samples[name]]
+        cells = [name, number(middle(take("rate"))), f"{100 * spread(take('rate')):.0f} %",
+                 number(middle(take("cpu"))), f"{middle(ratios(samples, name, 'epoll_lt', 'cpu')):.2f}"]
+        cells += [f"{middle(ratios(samples, name, peer, 'cpu')):.2f}" for peer in peers]
+        if latencies:
+            cells += [number(middle(take(what))) for what in ("p50", "p99", "p999")]
+        text += row(cells)
+    return text + "\n"
+
+
+def idle_table(idle):
+    text = f"### {idle['connections']:,} idle connections\n\n"
+    text += head(["", *idle["servers"]])
+    text += row(["bytes each", *(number(one["bytes_each"]) for one in idle["servers"].values())])
+    text += row(["CPU ms in a second", *(f"{one['cpu'] * 1e3:.2f}" for one in idle["servers"].values())])
+    return text + "\n"
+
+
+def markdown(results):
+    about = results["machine"]
+    text = (f"{about['date']}, {about['system']}, {about['processor']}, {about['cores']} cores;"
+            f" took {results['took']} s\n\n")
+    if results["exact"]:
+        text += exact_table(results["exact"])
+    if "idle" in results:
+        text += idle_table(results["idle"])
+    for case, found in results.get("timed", {}).items():
+        text += timed_table(case, found)
+    hose = hose_ratio(results)
+    if hose:
+        text += f"p99 of warren's ping-pongs beside the firehose: {hose:.2f} of that without it.\n"
+    return text
+
+
+def hose_ratio(results):
+    timed = results.get("timed", {})
+    if "pp100" not in timed or "pp100+hose" not in timed:
+        return None
+    p99 = lambda case: middle([one["p99"] for one in timed[case]["samples"]["warren"]])
+    return p99("pp100+hose") / p99("pp100")
+
+
+def missed(results):
+    lines = []
+
+    def hold(what, value, limit):
+        if value > limit:
+            lines.append(f"{what}: {value:.2f}, at most {limit:.2f}")
+
+    for case, what, limit in EXACT_FLOORS:
+        found = results["exact"].get(case, {}).get("servers", {}).get("warren")
+        if found:
+            hold(f"{case}, {what}", found[what], limit)
+    if "idle" in results:
+        hold("bytes of an idle connection", results["idle"]["servers"]["warren"]["bytes_each"], IDLE_BYTES)
+    for case, limit in TIMED_FLOORS:
+        found = results.get("timed", {}).get(case)
+        if found:
+            # On top of it the machine's own noise: what the ceiling differs from itself by.
+            samples = found["samples"]
+            noise = max(NOISE, abs(middle(ratios(samples, "again", "epoll_lt", "cpu")) - 1))
+            ratio = middle(ratios(samples, "warren", "epoll_lt", "cpu"))
+            hold(f"{case}, CPU to the ceiling", ratio, limit + noise)
+    hose = hose_ratio(results)
+    if hose:
+        hold("p99 beside a firehose", hose, HOSE_P99)
+    return lines
+
+
+# --- the plot --------------------------------------------------------------------------------------
+
+COLOURS = {"epoll_lt": "#9a9a9a", "epoll_et": "#c4c4c4", "warren": "#c8502d", "libuv": "#3b6ea5",
+           "libevent": "#6a9f58", "asio": "#8d6cab"}
+
+
+def bars(title, values, top, width, text):
+    """A group of horizontal bars, as long as their values; the longest fills the width."""
+    longest = max(values.values())
+    out = [f'<text x="0" y="{top + 13}" font-weight="bold">{title}</text>']
+    for at, (name, value) in enumerate(values.items()):
+        y = top + 22 + at * 17
+        out.append(f'<text x="0" y="{y + 10}">{name}</text>')
+        out.append(f'<rect x="80" y="{y}" width="{max(1, value / longest * width):.1f}" height="12"'
+                   f' fill="{COLOURS.get(name, "#888")}"/>')
+        out.append(f'<text x="{86 + value / longest * width:.1f}" y="{y + 10}">{text(value)}</text>')
+    return out, top + 22 + len(values) * 17 + 14
+
+
+def plot(results):
+    groups = []
+    for case in ("pp50", "churn"):
+        if case in results["exact"]:
+            found = results["exact"][case]
+            groups.append((f"instructions a {found['unit']}, {ABOUT[case]}",
+                           {name: one["instructions"] for name, one in found["servers"].items()}))
+    if "idle" in results:
+        groups.append(("bytes of memory an idle connection",
+                       {name: one["bytes_each"] for name, one in results["idle"]["servers"].items()}))
+    for case in ("pp50", "bulk1", "bulk8", "churn"):
+        found = results.get("timed", {}).get(case)
+        if found:
+            groups.append((f"CPU us a {found['unit']}, {ABOUT[case]}",
+                           {name: middle([one["cpu"] for one in found["samples"][name]])
+                            for name in found["samples"] if name != "again"}))
+    body, top = [], 0
+    for title, values in groups:
+        lines, top = bars(title, values, top, 480, number)
+        body += lines
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-8 -8 656 {top + 16}" width="656"'
+            f' font-family="sans-serif" font-size="11">\n<rect x="-8" y="-8" width="656" height="{top + 16}"'
+            ' fill="white"/>\n' + "\n".join(body) + "\n</svg>\n")
