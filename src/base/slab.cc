@@ -44,8 +44,9 @@ Slab::~Slab() {
   std::free(kinds_.rows);
 }
 
-Slot* Slab::take(size_t size, size_t align) {
-  const uint32_t kind = kindOf(size, align);
+Slot* Slab::take(size_t size, size_t align) { return take(kindOf(size, align)); }
+
+Slot* Slab::take(uint32_t kind) {
   if (kind == kNone) return nullptr;
   if (kinds_.rows[kind].freeHead == kNone && !addPage(kind)) return nullptr;
 

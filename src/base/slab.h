@@ -52,6 +52,10 @@ class Slab {
   // nullptr when there is no memory, kMaxSlots are in use, or a slot would exceed kMaxSlotSize.
   Slot* take(size_t size, size_t align);
 
+  // The same for who takes many of one kind: asks once which it is.
+  uint32_t kindOf(size_t size, size_t align);
+  Slot* take(uint32_t kind);
+
   // Gives a slot back. The owner has let go of what was in it and calls this once.
   void give(Slot& slot);
 
@@ -106,7 +110,6 @@ class Slab {
     uint32_t capacity = 0;
   };
 
-  uint32_t kindOf(size_t size, size_t align);
   bool addPage(uint32_t kind);
   void pushFree(Kind& kind, uint32_t index);
   uint32_t popFree(Kind& kind);

@@ -97,7 +97,7 @@ void Connection::armLinger() {
 
 // Both directions are finished.
 void Connection::closeIfDone() {
-  if (has(kReadDone) && has(kFinSent) && queued() == 0) finish({});
+  if (state_ != State::closed && has(kReadDone) && has(kFinSent) && queued() == 0) finish({});
 }
 
 // --- the end ---------------------------------------------------------------------------------------

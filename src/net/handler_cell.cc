@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "net/connection.h"
+#include "net/reactor_impl.h"
 
 namespace warren::net {
 
@@ -24,7 +24,8 @@ HandlerCell::HandlerCell(ReactorImpl& itsReactor, detail::SocketRequest request,
       policy(request.policy),
       listener(listenerId),
       dataOffset(net::dataOffset(dataType)),
-      slotSize(dataType.size == 0 ? sizeof(Connection) : dataOffset + dataType.size),
-      slotAlign(std::max(alignof(Connection), dataType.align)) {}
+      slotKind(reactor.slab().kindOf(
+          dataType.size == 0 ? sizeof(Connection) : dataOffset + dataType.size,
+          std::max(alignof(Connection), dataType.align))) {}
 
 }  // namespace warren::net

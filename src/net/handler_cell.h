@@ -38,8 +38,7 @@ class HandlerCell {
   std::string host;             // what was dialed
   const base::SlotId listener;  // names nothing for dialed sockets
   const uint32_t dataOffset;    // of Data in the slot
-  const size_t slotSize;
-  const size_t slotAlign;
+  const uint32_t slotKind;      // of the slab
 
   uint32_t references = 0;
   uint32_t firstSocket = kNone;  // newest first, linked by Connection

@@ -488,7 +488,7 @@ Result<void> ReactorImpl::reload(HandlerCell& cell, HandlerTable table) {
 }
 
 Result<Connection*> ReactorImpl::makeConnection(HandlerCell& cell) {
-  base::Slot* slot = slab_.take(cell.slotSize, cell.slotAlign);
+  base::Slot* slot = slab_.take(cell.slotKind);
   if (slot == nullptr) return outOfMemory(Step::socket, "socket slot");
   auto* socket = ::new (static_cast<void*>(slot)) Connection(slot->id(), cell);
   addReference();
