@@ -319,7 +319,7 @@ bench bench-check:
 	@$(PREPARE) bench
 	+@$(SUBMAKE) $(BENCH_PROGRAMS)
 	@tests/bench/run --programs $(BUILD)/bench --out $(BUILD)/bench \
-	  $(if $(filter bench-check,$@),--check) $(if $(filter 1,$(QUICK)),--quick)
+	  --tls $(TLS) $(if $(filter bench-check,$@),--check) $(if $(filter 1,$(QUICK)),--quick)
 
 # The library is instrumented too, so it is built apart; `integer` is asked of the library alone, since
 # what drives the targets may wrap. New inputs go below BUILD, not into fuzz/corpus.

@@ -6,6 +6,7 @@
 //        [--firehose N]            N more connections that keep kWindow bytes in flight
 //        [--churn]                 connect, one message, its echo, end, the server's end; again
 //        [--idle]                  only connects; what that costs the server's memory, and then its time
+//        [--tls]                   all of it in TLS; the handshakes one after the other
 //        [--lockstep]              everybody waits until everybody is done, and at the end the server is
 //                                  killed before it sees the connections go: counts repeat exactly
 #include <sys/epoll.h>
@@ -22,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-#include "bench/sockets.h"
+#include "bench/channel.h"
 
 namespace {
 
@@ -124,7 +125,7 @@ class Histogram {
 enum class Kind { ping, firehose, churn };
 
 struct Connection {
-  int fd = -1;
+  bench::Channel channel;
   Kind kind = Kind::ping;
   bool room = true;     // the kernel takes more
   bool echoed = false;  // churn: what remains is the end
@@ -143,6 +144,7 @@ class Load {
         batch_(options.count("--size", 64) * options.count("--depth", 1)),
         depth_(options.count("--depth", 1)),
         churn_(options.flag("--churn")),
+        tls_(options.flag("--tls")),
         lockstep_(options.flag("--lockstep")),
         messages_(options.count("--messages", UINT32_MAX)),
         nanoseconds_(static_cast<uint64_t>(options.number("--seconds", 3600) * 1e9)) {
@@ -190,26 +192,24 @@ class Load {
   double micro(double share) const { return static_cast<double>(latencies_.at(share)) / 1e3; }
 
   void connect(Connection& connection) {
-    const int fd = must(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
-    bench::setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    bench::useReno(fd);
-    const sockaddr_in address = bench::loopback(port_);
     const Kind kind = connection.kind;
-    connection = {.fd = fd, .kind = kind};
+    const uint64_t begin = now();
+    connection = {.channel = bench::Channel(port_, tls_), .kind = kind};
     connection.offset = static_cast<uint32_t>(next_ += 7919) % kPeriod;
-    connection.begin = now();
-    must(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), "connect");
+    connection.begin = begin;
     epoll_event event{.events = EPOLLIN | (kind == Kind::firehose ? EPOLLOUT | EPOLLET : 0u),
                       .data = {.ptr = &connection}};
-    must(::epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event), "epoll_ctl");
+    must(::epoll_ctl(epoll_, EPOLL_CTL_ADD, connection.channel.fd(), &event), "epoll_ctl");
   }
 
   void greet(Connection& connection) {
     connection.goal = 64;
     pump(connection);
     while (connection.received < connection.goal) {
-      const ssize_t size = must(::recv(connection.fd, buffer_.get(), 64, 0), "recv");
-      compare(connection, static_cast<size_t>(size));
+      connection.channel.wait();
+      const ssize_t size = connection.channel.recv(buffer_.get(), 64);
+      if (size < 0 && errno == EAGAIN) continue;
+      compare(connection, static_cast<size_t>(must(size, "recv")));
     }
   }
 
@@ -233,7 +233,7 @@ class Load {
 
   void visit(Connection& connection) {
     ++started_;
-    if (connection.fd < 0) connect(connection);
+    if (connection.channel.fd() < 0) connect(connection);
     connection.goal = batch_;
     pump(connection);
   }
@@ -255,11 +255,10 @@ class Load {
   void pump(Connection& connection) {
     while (connection.room && connection.sent < connection.goal) {
       const size_t size = std::min<size_t>(connection.goal - connection.sent, kChunk);
-      const ssize_t sent = ::send(connection.fd, expected(connection, connection.sent), size,
-                                  MSG_NOSIGNAL | MSG_DONTWAIT);
+      const ssize_t sent = connection.channel.send(expected(connection, connection.sent), size);
       if (sent < 0 && errno != EAGAIN) bench::fail("send");
       if (sent > 0) connection.sent += static_cast<uint64_t>(sent);
-      connection.room = sent >= 0 && static_cast<size_t>(sent) == size;
+      connection.room = sent > 0 && (tls_ || static_cast<size_t>(sent) == size);
     }
   }
 
@@ -279,7 +278,7 @@ class Load {
 
   void receive(Connection& connection) {
     for (;;) {
-      const ssize_t size = ::recv(connection.fd, buffer_.get(), kChunk, MSG_DONTWAIT);
+      const ssize_t size = connection.channel.recv(buffer_.get(), kChunk);
       if (size < 0 && errno == EAGAIN) return;
       must(size, "recv");
       if (connection.echoed && size == 0) return ended(connection);
@@ -290,7 +289,7 @@ class Load {
       } else if (connection.received == connection.goal) {
         return answered(connection);
       }
-      if (static_cast<size_t>(size) < kChunk) return;
+      if (static_cast<size_t>(size) < kChunk && !connection.channel.inPieces()) return;
     }
   }
 
@@ -307,7 +306,7 @@ class Load {
   void ended(Connection& connection) {
     latencies_.add(now() - connection.begin);
     ++done_;
-    ::close(std::exchange(connection.fd, -1));
+    connection.channel.close();
     connection.echoed = false;
     reached(connection);
   }
@@ -323,7 +322,7 @@ class Load {
 
   void goOn(Connection& connection, bool last) {
     if (connection.echoed) {
-      must(::shutdown(connection.fd, SHUT_WR), "shutdown");
+      connection.channel.end();
     } else if (last) {
       --active_;
     } else {
@@ -336,6 +335,7 @@ class Load {
   const size_t batch_;  // bytes sent at once
   const size_t depth_;
   const bool churn_;
+  const bool tls_;
   const bool lockstep_;
   const uint64_t messages_;
   const uint64_t nanoseconds_;
@@ -365,18 +365,20 @@ int idle(const Options& options) {
   const int port = static_cast<int>(options.count("--port", 0));
   const int pid = static_cast<int>(options.count("--pid", 0));
   const size_t count = options.count("--connections", 2000);
-  const sockaddr_in address = bench::loopback(port);
   size_t memoryHalf = 0;
-  std::vector<int> fds;
+  std::vector<bench::Channel> channels;
   for (size_t i = 0; i < count; ++i) {
-    const int fd = must(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
-    must(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), "connect");
-    fds.push_back(fd);
+    channels.emplace_back(port, options.flag("--tls"));
     if (i + 1 != count / 2 && i + 1 != count) continue;
     // The echo of the last one shows that the server has accepted all that came before it.
     std::byte bytes[64]{};
-    must(::send(fd, bytes, sizeof bytes, MSG_NOSIGNAL), "send");
-    must(::recv(fd, bytes, sizeof bytes, MSG_WAITALL), "recv");
+    must(channels.back().send(bytes, sizeof bytes), "send");
+    ssize_t size = -1;
+    while (size < 0) {
+      channels.back().wait();
+      size = channels.back().recv(bytes, sizeof bytes);
+      if (size < 0 && errno != EAGAIN) bench::fail("recv");
+    }
     if (i + 1 != count) memoryHalf = memoryOf(pid);
   }
   const double each = static_cast<double>(memoryOf(pid)) - static_cast<double>(memoryHalf);

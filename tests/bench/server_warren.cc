@@ -1,4 +1,4 @@
-// warren's echo server.
+// warren's echo server; with a certificate and a key it speaks TLS. `server_warren [CERT KEY]`
 #include <warren/warren.h>
 
 #include "bench/sockets.h"
@@ -17,15 +17,18 @@ constexpr auto echo = [](Socket<> socket, Bytes bytes) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   bench::prepare();
   warren::Reactor reactor;
+  warren::TlsSetting tls;
+  if (argc > 2) tls = {{.key = warren::file(argv[2]), .cert = warren::file(argv[1])}};
   const auto listener =
       reactor
           .listen<>({.hostname = "127.0.0.1",
                      .port = 0,
                      .socket = {.data = echo, .drain = [](Socket<> socket) { socket.resume(); }},
-                     .backlog = bench::kBacklog})
+                     .backlog = bench::kBacklog,
+                     .tls = tls})
           .value();
   const int fd = listener.descriptors().front();
   bench::useReno(fd);

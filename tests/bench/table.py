@@ -8,19 +8,29 @@ import statistics
 NOISE = 0.05
 EXACT_FLOORS = [
     # case, what, at most
-    ("pp50", "instructions", 240),
+    ("pp50", "instructions", 230),
     ("pp50", "calls_all", 2.1),
     ("pipe16", "calls_all", 0.14),
-    ("churn", "instructions", 1450),
+    ("churn", "instructions", 1360),
     ("churn", "calls_all", 8.0),
+]
+TLS_FLOORS = [
+    # the same, relative to the ceiling
+    ("tls_pp50", "instructions", 1.02),
+    ("tls_full", "instructions", 1.02),
+    ("tls_full", "calls_all", 1.12),
 ]
 TIMED_FLOORS = [
     # case, CPU relative to the ceiling at most
     ("pp50", 1.03),
     ("bulk1", 1.00),
     ("bulk8", 1.00),
+    ("tls_bulk1", 1.03),
+    ("tls_full", 1.01),
 ]
+TLS_SENDS = 19.0  # for each MB
 IDLE_BYTES = 100  # with what the kernel's pages round up to
+IDLE_TLS_BYTES = 3400
 HOSE_P99 = 2.0
 
 ABOUT = {
@@ -33,6 +43,9 @@ ABOUT = {
     "bulk1": "1 connection, 1 MiB in flight",
     "bulk8": "8 connections, 1 MiB in flight each",
     "churn": "connect, 64 B there and back, close; 50 at a time",
+    "tls_pp50": "TLS, 50 connections, 64 B there and back",
+    "tls_bulk1": "TLS, 1 connection, 1 MiB in flight",
+    "tls_full": "TLS, connect, 64 B there and back, close",
 }
 
 
@@ -66,9 +79,9 @@ def number(value):
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.1f}" if abs(value) >= 10 else f"{value:,.2f}"
 
 
-def exact_table(exact):
-    servers = list(next(iter(exact.values()))["servers"]) if exact else []
-    text = "### Counted\n\nUser-space instructions / system calls for each message or connection.\n\n"
+def exact_table(exact, what):
+    servers = list(next(iter(exact.values()))["servers"])
+    text = f"### {what}\n\nUser-space instructions / system calls for each message, connection or MB.\n\n"
     text += head(["", *servers])
     for case, found in exact.items():
         cells = [f"{number(one['instructions'])} / {number(one['calls_all'])}" for one in found["servers"].values()]
@@ -83,7 +96,8 @@ def exact_table(exact):
 
 def timed_table(case, found):
     samples, unit = found["samples"], found["unit"]
-    peers = [name for name in samples if name not in ("epoll_lt", "again", "epoll_et")]
+    ceiling = next(iter(samples))
+    peers = [name for name in samples if name not in (ceiling, "again", "epoll_et")]
     text = f"### {case}: {ABOUT.get(case, case)}\n\n"
     latencies = unit != "MB"
     columns = ["", f"{unit}s/s", "spread", f"CPU us/{unit}", "CPU to ceiling"]
@@ -93,7 +107,7 @@ def timed_table(case, found):
     for name in samples:
         take = lambda what: [one[what] for one in samples[name]]
         cells = [name, number(middle(take("rate"))), f"{100 * spread(take('rate')):.0f} %",
-                 number(middle(take("cpu"))), f"{middle(ratios(samples, name, 'epoll_lt', 'cpu')):.2f}"]
+                 number(middle(take("cpu"))), f"{middle(ratios(samples, name, ceiling, 'cpu')):.2f}"]
         cells += [f"{middle(ratios(samples, name, peer, 'cpu')):.2f}" for peer in peers]
         if latencies:
             cells += [number(middle(take(what))) for what in ("p50", "p99", "p999")]
@@ -101,8 +115,8 @@ def timed_table(case, found):
     return text + "\n"
 
 
-def idle_table(idle):
-    text = f"### {idle['connections']:,} idle connections\n\n"
+def idle_table(idle, what):
+    text = f"### {idle['connections']:,} {what}\n\n"
     text += head(["", *idle["servers"]])
     text += row(["bytes each", *(number(one["bytes_each"]) for one in idle["servers"].values())])
     text += row(["CPU ms in a second", *(f"{one['cpu'] * 1e3:.2f}" for one in idle["servers"].values())])
@@ -113,10 +127,12 @@ def markdown(results):
     about = results["machine"]
     text = (f"{about['date']}, {about['system']}, {about['processor']}, {about['cores']} cores;"
             f" took {results['took']} s\n\n")
-    if results["exact"]:
-        text += exact_table(results["exact"])
-    if "idle" in results:
-        text += idle_table(results["idle"])
+    for part, what in (("exact", "Counted"), ("exact_tls", "Counted, TLS")):
+        if results.get(part):
+            text += exact_table(results[part], what)
+    for part, what in (("idle", "idle connections"), ("idle_tls", "idle TLS connections")):
+        if part in results:
+            text += idle_table(results[part], what)
     for case, found in results.get("timed", {}).items():
         text += timed_table(case, found)
     hose = hose_ratio(results)
@@ -144,15 +160,25 @@ def missed(results):
         found = results["exact"].get(case, {}).get("servers", {}).get("warren")
         if found:
             hold(f"{case}, {what}", found[what], limit)
-    if "idle" in results:
-        hold("bytes of an idle connection", results["idle"]["servers"]["warren"]["bytes_each"], IDLE_BYTES)
+    tls = results.get("exact_tls", {})
+    for case, what, limit in TLS_FLOORS:
+        if case in tls:
+            mine, ceiling = (tls[case]["servers"][name][what] for name in ("warren", "boringssl"))
+            hold(f"{case}, {what} to the ceiling", mine / ceiling, limit)
+    if "tls_bulk1" in tls:
+        sends = tls["tls_bulk1"]["servers"]["warren"]["calls"]
+        hold("tls_bulk1, sends", sends.get("sendto", 0) + sends.get("sendmsg", 0), TLS_SENDS)
+    for part, limit in (("idle", IDLE_BYTES), ("idle_tls", IDLE_TLS_BYTES)):
+        if part in results:
+            hold(f"bytes, {part}", results[part]["servers"]["warren"]["bytes_each"], limit)
     for case, limit in TIMED_FLOORS:
         found = results.get("timed", {}).get(case)
         if found:
             # On top of it the machine's own noise: what the ceiling differs from itself by.
             samples = found["samples"]
-            noise = max(NOISE, abs(middle(ratios(samples, "again", "epoll_lt", "cpu")) - 1))
-            ratio = middle(ratios(samples, "warren", "epoll_lt", "cpu"))
+            ceiling = next(iter(samples))
+            noise = max(NOISE, abs(middle(ratios(samples, "again", ceiling, "cpu")) - 1))
+            ratio = middle(ratios(samples, "warren", ceiling, "cpu"))
             hold(f"{case}, CPU to the ceiling", ratio, limit + noise)
     hose = hose_ratio(results)
     if hose:

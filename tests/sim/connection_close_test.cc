@@ -700,5 +700,14 @@ TEST_CASE("a reactor that goes away resets the streams it cuts short, and no oth
   REQUIRE(world.peer.wasReset() == (room < 100));
 }
 
+TEST_CASE("upgradeTls of a socket that is long closed answers closed") {
+  Served world;
+  world.peer.shutdownWrite();
+  world.settle();
+  REQUIRE(world.log.text() == "end, close clean");
+  const Result<void> upgraded = world.socket.upgradeTls({});
+  REQUIRE(upgraded.error().is(Usage::closed));
+}
+
 }  // namespace
 }  // namespace warren::sim

@@ -1,4 +1,5 @@
 // src/net/listener.cc: bound descriptors and the acceptor behind them.
+#include <array>
 #include <cerrno>
 
 #include "world.h"
@@ -59,6 +60,39 @@ TEST_CASE("accepting costs no call that finds nothing as long as the budget last
   world.settle();
   REQUIRE(log.count("open") == 5);
   REQUIRE(world.kernel.calls(Call::accept) == 5);
+}
+
+TEST_CASE("a connection that comes, says something and goes costs six calls, and one a batch") {
+  World world;
+  Log log;
+  ListenOptions<> options = serving(log);
+  options.socket.data = [](SocketHandle socket, Bytes bytes) {
+    REQUIRE(socket.write(bytes) == 64);
+  };
+  world.reactor.listen(std::move(options)).value();
+  std::array<uint64_t, static_cast<size_t>(Call::end)> before{};
+  const auto since = [&](Call call) {
+    return world.kernel.calls(call) - before[static_cast<size_t>(call)];
+  };
+  for (size_t call = 0; call < before.size(); ++call) {
+    before[call] = world.kernel.calls(static_cast<Call>(call));
+  }
+  auto peers = connectMany(world.kernel, 8);
+  for (Peer& peer : peers) peer.send(pattern(64));
+  world.settle();
+  for (Peer& peer : peers) REQUIRE(peer.readAll() == pattern(64));
+  for (Peer& peer : peers) peer.shutdownWrite();
+  world.settle();
+  REQUIRE(log.count("close clean") == 8);
+  REQUIRE(since(Call::accept) == 8 + 1);  // the last one finds nothing
+  REQUIRE(since(Call::add) == 8);
+  REQUIRE(since(Call::recv) == 16);  // the message, the end
+  REQUIRE(since(Call::send) == 8);
+  REQUIRE(since(Call::close) == 8);
+  for (const Call never : {Call::peek, Call::sendSegments, Call::shutdown, Call::reset,
+                           Call::retoken, Call::remove, Call::spare}) {
+    REQUIRE(since(never) == 0);
+  }
 }
 
 TEST_CASE("maxConnections leaves the rest in the queue, and takes one for each that closes") {
