@@ -357,7 +357,8 @@ class Play {
     const uint8_t choice = input_.byte();
     if (!track.peerThere || track.peer.fd() < 0 || !track.opened || track.over()) return;
     const uint64_t stale = (choice & 4) != 0 ? uint64_t{1} << 63 : 0;
-    kernel_.tell({track.peer.token() ^ stale, (choice & 1) != 0, (choice & 2) != 0, false, false});
+    kernel_.tell({track.peer.token() ^ stale, ((choice & 1) != 0 ? os::kReadable : 0u) |
+                                                  ((choice & 2) != 0 ? os::kWritable : 0u)});
   }
 
   void kernelDoes() {

@@ -107,14 +107,16 @@ void Kernel::State::disturb(Queue& queue) {
         std::next(queue.entries.begin(), static_cast<std::ptrdiff_t>(below(queue.entries.size())));
     const Entry& entry = *any->second;
     const bool stream = entry.watch == os::Watch::stream;
-    told.push_back({entry.token, below(2) == 0 || !stream, stream && below(2) == 0,
-                    stream && below(2) == 0, false});
+    const bool readable = below(2) == 0 || !stream;
+    const bool writable = stream && below(2) == 0;
+    const bool ended = stream && below(2) == 0;
+    told.push_back({entry.token, readyBits(readable, writable, ended, false)});
   }
   if (!closedTokens.empty() && chance(&Chaos::strays)) {
     const uint64_t token = closedTokens[below(closedTokens.size())];
     const bool again = std::any_of(queue.entries.begin(), queue.entries.end(),
                                    [&](const auto& each) { return each.second->token == token; });
-    told.push_back({token, true, true, true, !again});
+    told.push_back({token, readyBits(true, true, true, !again)});
   }
   if (!chance(&Chaos::shuffles)) return;
   for (size_t left = told.size(); left > 1; --left) std::swap(told[left - 1], told[below(left)]);

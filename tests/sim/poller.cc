@@ -47,7 +47,7 @@ void unwatch(Entry& entry) {
   entry.queue->entries.erase(entry.fd);
 }
 
-static uint32_t bits(bool readable, bool writable, bool ended, bool broken) {
+uint32_t readyBits(bool readable, bool writable, bool ended, bool broken) {
   return (readable ? os::kReadable : 0u) | (writable ? os::kWritable : 0u) |
          (ended ? os::kEnded : 0u) | (broken ? os::kBroken : 0u);
 }
@@ -58,15 +58,15 @@ std::optional<os::Event> eventOf(const Entry& entry, uint8_t filters) {
   if (entry.queue->kernel.readiness == Readiness::epoll) {
     const bool out = ready.out && !listener;
     if (!ready.in && !out && !ready.hangUp) return std::nullopt;
-    return os::Event{entry.token, bits(ready.in, out, ready.hangUp, ready.everything)};
+    return os::Event{entry.token, readyBits(ready.in, out, ready.hangUp, ready.everything)};
   }
   // EV_EOF of the read filter is the peer's end; that of the write filter says that writing is over.
   const KernelSocket& socket = *entry.socket;
   const bool reading = (filters & kRead) != 0 && ready.in;
   const bool writing = (filters & kWrite) != 0 && ready.out && !listener;
   if (!reading && !writing) return std::nullopt;
-  return os::Event{entry.token, bits(reading, writing, reading && ready.hangUp,
-                                     writing && (socket.writeShut || ready.everything))};
+  return os::Event{entry.token, readyBits(reading, writing, reading && ready.hangUp,
+                                          writing && (socket.writeShut || ready.everything))};
 }
 
 }  // namespace warren::sim

@@ -221,6 +221,7 @@ Ready readinessOf(KernelSocket& socket);
 // Something about `socket` has changed: whoever watches it looks again.
 void edge(KernelSocket& socket, Filter filter = kBoth);
 // What `filters` of a watched descriptor would tell; nullopt when nothing.
+uint32_t readyBits(bool readable, bool writable, bool ended, bool broken);
 std::optional<os::Event> eventOf(const Entry& entry, uint8_t filters);
 void watch(Queue& queue, KernelSocket& socket, int fd, uint64_t token, os::Watch how);
 void unwatch(Entry& entry);
