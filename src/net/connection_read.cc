@@ -129,7 +129,10 @@ void Connection::onPeerEnd() {
   // What `data` has put off still belongs before the end.
   reactor().runDeferred();
   if (state_ == State::closed) return;
-  if (has(kPaused)) return set(kReadable);  // by one of them
+  if (has(kPaused)) {  // by one of them: the end is told again, by the kernel or by the session
+    set(kReadable);
+    return secure() != nullptr ? keep({}) : void();
+  }
   set(kReadDone);  // not before: what they have ended would close without an `end`
   if (!has(kMuted) && saidGoodbye()) call(cell_->table->end);
   if (state_ == State::closed) return;

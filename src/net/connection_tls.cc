@@ -296,6 +296,7 @@ namespace warren::net {
 // No connection is ever secure in this build: nothing calls these.
 void Connection::startTls(const SharedTls&) {}
 void Connection::decrypt(Bytes) {}
+void Connection::keep(Bytes) {}
 void Connection::decryptKept() {}
 void Connection::handshakeFailed(const Error&, bool) {}
 void Connection::endHandshake() {}
