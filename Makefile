@@ -205,7 +205,9 @@ $(BUILD)/obj/tests/%.o: LAST_FLAGS = $(UNOPTIMISED) $(if $(PRELUDE),-include $(P
 $(BUILD)/obj/fuzz/%.o: LAST_FLAGS = $(UNOPTIMISED)
 $(BUILD)/obj/tests/bench/%.o $(BUILD)/obj/tests/stress/%.o: LAST_FLAGS =
 # Many seeds are worth it.
-$(call objects,$(KERNEL_SOURCES) $(SWARM_SOURCES)): LAST_FLAGS = -O1 -g1
+$(call objects,$(KERNEL_SOURCES) $(SWARM_SOURCES) tests/sim/example/main.cc): LAST_FLAGS = -O1 -g1
+# As a user builds it.
+$(call objects,tests/sim/example/main.cc): FLOOR_FLAGS = -Itests/sim/include
 $(BUILD)/obj/fuzz/%.o: FLOOR_FLAGS = $(TEST_FLAGS)
 
 $(BUILD)/obj/%.o: %.cc $(BUILD)/flags.stamp
@@ -266,7 +268,6 @@ $(BUILD)/tests/sim_tests: $(call objects,$(SIM_SOURCES)) $(SUPPORT) $(LIBRARY) $
 $(BUILD)/tests/fuzz_tests: $(call objects,$(REPLAY_SOURCES)) $(SUPPORT) $(LIBRARY) $(BUILD)/sources.stamp
 	$(call link,$(CATCH2_LIBRARIES))
 
-$(BUILD)/obj/tests/sim/example/%.o: FLOOR_FLAGS = -Itests/sim/include
 $(BUILD)/sim/example: $(call objects,tests/sim/example/main.cc) $(SIM_LIBRARY)
 	$(call link)
 $(SWARM): $(call objects,$(SWARM_SOURCES) $(call sources,tests/support/certificates.cc)) $(SIM_LIBRARY)
