@@ -80,14 +80,18 @@ void Player::react(When when, User& user) {
   struct Answer {
     User* user;
     uint64_t now;
+    std::vector<User*>& answering;
     ~Answer() {
       if (user == nullptr || user->group->halfOpen) return;
-      user->finished = true;
+      if (!std::exchange(user->finished, true)) {
+        user->answering = true;
+        answering.push_back(user);
+      }
       user->drainOwed = false;
       if (!user->boundedAt) user->boundedAt = now;
     }
   };
-  const Answer answer{when == When::atEnd ? &user : nullptr, now()};
+  const Answer answer{when == When::atEnd ? &user : nullptr, now(), answering_};
   std::deque<Operation>& waiting = reactions_[static_cast<size_t>(when)];
   if (waiting.empty() || failure_) return;
   const Operation operation = waiting.front();
@@ -280,7 +284,8 @@ End* Player::otherOf(const End& end) const {
 
 // Something has happened to the connection that may break it at the next call, or a drain ends it.
 bool Player::shaky(const User& user) const {
-  if (chaos_.noBuffers > 0 || noMemory() || user.kernel == nullptr || user.group->draining)
+  if (user.answering || chaos_.noBuffers > 0 || noMemory() || user.kernel == nullptr ||
+      user.group->draining)
     return true;
   const sim::KernelSocket& socket = *user.kernel;
   const End* other = otherOf(user);

@@ -79,8 +79,9 @@ struct User : End {
   bool muted = false;
   bool drainOwed = false;
   bool endTold = false;
-  bool failed = false;  // closed with an error
-  uint64_t unsent = 0;  // when it closed
+  bool answering = false;  // the peer's end, still in this turn
+  bool failed = false;     // closed with an error
+  uint64_t unsent = 0;     // when it closed
   uint64_t closedAt = 0;
   std::optional<uint64_t> boundedAt{};  // linger limits apply since
   std::optional<uint64_t> timeoutAt{};  // never before that

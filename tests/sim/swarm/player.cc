@@ -451,6 +451,7 @@ std::string_view Player::payload(const End& from, size_t size) {
 void Player::step(Duration patience) {
   ++turns_;
   owned_->step(patience);
+  for (User* user : std::exchange(answering_, {})) user->answering = false;
   while (const std::optional<sim::Peer> peer = server_.accept()) newPeer(*peer);
   while (const std::optional<sim::Peer> peer = unixServer_.accept()) newPeer(*peer);
 }

@@ -114,6 +114,7 @@ class Player {
 
   End* otherOf(const End& end) const;
   bool shaky(const User& user) const;
+  bool isOver(const User& user) const;
   bool noMemory() const { return chaos_.noMemory > 0; }
   uint64_t now() const { return kernel_.now(); }
   sim::Queue& queue() { return *kernel_.state().queues[0]; }
@@ -131,6 +132,7 @@ class Player {
 
   std::deque<Group> groups_;
   std::deque<User> users_;
+  std::vector<User*> answering_;
   std::deque<PeerEnd> peers_;
   std::unordered_map<const sim::KernelSocket*, End*> ends_;
   std::array<std::deque<Operation>, static_cast<size_t>(When::count)> reactions_;

@@ -12,11 +12,17 @@ void Player::lift(User& user) {
   if (broken && !user.finished && !user.group->draining) user.paused = false;
 }
 
+// Between its `end` handler and its answer to the peer's end other sockets may be heard, whose users may
+// still write to it.
+bool Player::isOver(const User& user) const {
+  return !user.live() || (user.finished && !user.answering);
+}
+
 // What a write of `size` bytes has answered.
 void Player::took(User& user, std::ptrdiff_t count, size_t size, bool corked) {
   expect(count >= -1 && count <= static_cast<std::ptrdiff_t>(size), user,
          "a write took what it was not given");
-  const bool over = user.finished || !user.live();
+  const bool over = isOver(user);
   if (user.failed && noMemory() && user.group->tls) return;  // in the middle of it, perhaps
   if (over) expect(count == -1, user, "a write was taken after the end");
   if (count < 0) {
@@ -25,7 +31,7 @@ void Player::took(User& user, std::ptrdiff_t count, size_t size, bool corked) {
   }
   if (!user.opened && !corked) expect(count == 0, user, "a write was taken while connecting");
   user.sent += static_cast<uint64_t>(count);
-  if (static_cast<size_t>(count) < size) user.drainOwed = true;
+  if (static_cast<size_t>(count) < size) user.drainOwed = !user.finished;
 }
 
 void Player::write(User& user, size_t size) {
@@ -50,7 +56,7 @@ void Player::writeCorked(User& user, size_t size) {
 }
 
 void Player::send(User& user, size_t size) {
-  const bool over = user.finished || !user.live();
+  const bool over = isOver(user);
   const uint64_t before = user.socket.bytesWritten();
   const bool more = user.socket.send(payload(user, size));
   if (over) return static_cast<void>(expect(!more, user, "send was taken after the end"));
@@ -61,12 +67,12 @@ void Player::send(User& user, size_t size) {
   expect(whole || !user.live() || shaky(user), user, "send took a part only");
   user.sent += accepted;
   const bool full = user.socket.unsentBytes() > user.group->highWaterMark;
-  if (!more && user.live() && whole && (size > 0 || full)) user.drainOwed = true;
+  if (!more && user.live() && whole && (size > 0 || full)) user.drainOwed = !user.finished;
   if (!more && !whole) lift(user);
 }
 
 void Player::end(User& user, size_t size) {
-  const bool over = user.finished || !user.live();
+  const bool over = isOver(user);
   const uint64_t before = user.socket.bytesWritten();
   const std::ptrdiff_t count = size > 0 ? user.socket.end(payload(user, size)) : user.socket.end();
   if (over) return static_cast<void>(expect(count == -1, user, "end was taken after the end"));
