@@ -35,7 +35,7 @@ base::RingBuffer ColdPool::takeOutbox() {
 void ColdPool::giveOutbox(base::RingBuffer& outbox) {
   outbox.clear();
   const bool fits = outbox.capacity() > 0 && outbox.capacity() <= kMostOutbox;
-  if (fits && outboxes_.size() < kMost) outboxes_.push_back(std::move(outbox));
+  if (fits && outboxes_.size() < kMost) return outboxes_.push_back(std::move(outbox));
   outbox.release();
 }
 

@@ -100,7 +100,7 @@ std::string pathError(int number) {
 int givePassphrase(char* buffer, int size, int, void* passphrase) {
   const std::string& given = *static_cast<const std::string*>(passphrase);
   if (size < 0 || given.size() > static_cast<size_t>(size)) return -1;
-  std::memcpy(buffer, given.data(), given.size());
+  std::copy(given.begin(), given.end(), buffer);  // with its size, so without a NUL
   return static_cast<int>(given.size());
 }
 

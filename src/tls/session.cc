@@ -156,6 +156,7 @@ bool Session::setScope(const std::string& name) {
 
 Session::Received Session::receive(Bytes& input, std::span<std::byte> into) {
   WARREN_CHECK(!into.empty());
+  if (drained_ && input.empty()) return {State::more};
   Received received{State::failed};
   if (!error_) {
     const Call call(*this, &input);
@@ -197,6 +198,7 @@ Session::Received Session::read(std::span<std::byte> into) {
     returned = SSL_read(ssl_.get(), into.data() + plain, static_cast<int>(room));
     if (returned > 0) plain += static_cast<size_t>(returned);
   }
+  drained_ = returned <= 0 && SSL_get_error(ssl_.get(), returned) == SSL_ERROR_WANT_READ;
   // How it ended, if it did, BoringSSL says again at the next call.
   if (plain > 0) return {State::plaintext, plain};
   return outcome(returned);

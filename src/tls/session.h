@@ -113,7 +113,7 @@ class Session {
  private:
   // A record that fills one TCP segment can be opened when that segment is there. After the first round
   // trip there are several under way, and long records cost less.
-  static constexpr size_t kQuickStart = 10 * 1369;
+  static constexpr size_t kQuickStart = size_t{10} * 1369;
   static constexpr size_t kQuickRecord = 1369;  // in IPv6 with timestamps, under TLS 1.2
 
   friend struct Callbacks;  // BoringSSL's way back in
@@ -164,6 +164,7 @@ class Session {
   bool ready_ = false;
   bool closed_ = false;
   bool outputFailed_ = false;
+  bool drained_ = false;  // nothing comes without more input
   bool alerted_ = false;
   bool seesEcdsa_ = true;  // server: what the client's TLS 1.2 ciphers can be signed with
   bool seesRsa_ = true;

@@ -20,7 +20,7 @@ struct TicketKey {
 //   thread  any
 class TicketKeys {
  public:
-  static constexpr int64_t kPeriod = 24 * 60 * 60;  // seconds
+  static constexpr int64_t kPeriod = int64_t{24} * 60 * 60;  // seconds
 
   // The process's own: listeners of all its reactors, and those that come after a reload, resume the
   // sessions of each other.

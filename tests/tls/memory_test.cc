@@ -1,8 +1,5 @@
 // What a TLS socket costs while nothing happens on it.
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
-
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -10,6 +7,10 @@
 #include "support/net.h"
 #include "tls/ends.h"
 #include "warren/warren.h"
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 // A sanitizer brings a heap of its own, which is not what users pay.
 #if !defined(__has_feature)
