@@ -122,7 +122,8 @@ class SocketHandle {
 
   // Done with this socket: `close` fires inside the call and no handler after it. What was accepted
   // is still delivered behind the scenes, under the linger limits. Connecting sockets get
-  // `connectError` with ECANCELED instead. On a closed socket it does nothing, as all verbs below.
+  // `connectError` with ECANCELED instead, and during a TLS handshake nothing was sent yet: then what was
+  // accepted is dropped. On a closed socket it does nothing, as all verbs below.
   void close() const;
 
   // Resets the connection, dropping what is unsent; `close` fires inside the call, without an error.

@@ -90,8 +90,8 @@ struct TlsOptions {
   // Server: handshakes of one listener under way at a time. Beyond it, connections wait in the kernel's
   // queue. 0: no limit. How many go on in a turn is ReactorOptions::handshakeBudget.
   size_t maxHandshakes = 4096;
-  // Gets lines in the form of SSLKEYLOGFILE, on the thread of the connection. Must not throw. Whoever
-  // has them reads the traffic.
+  // Gets lines in the form of SSLKEYLOGFILE, on the thread of the connection. Must not throw, nor
+  // call any socket. Whoever has the lines reads the traffic.
   Callback<std::string_view> keylog{};
   size_t maxSendFragment = 16384;                  // 512..16384
   size_t maxCertificateChain = size_t{100} << 10;  // bytes taken from the peer, 16 KiB..16 MiB

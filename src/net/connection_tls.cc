@@ -45,7 +45,8 @@ Result<void> Connection::makeSession(SharedTls policy) {
                                 : tls::Session::client(policy->client, policy->host, output);
   if (!session) return session.error();
   if (!policy->session.empty() && !(*session)->setSession(policy->session)) {
-    return Error(Usage::invalid, Step::handshake, "tls.session is none");
+    return Error(Usage::invalid, Step::handshake,
+                 "tls.session is no session, or one of another host or trust");
   }
   const Duration limit = policy->handshakeTimeout;
   if (!limit.zero()) {
