@@ -6,10 +6,12 @@
 namespace warren::net {
 
 void Mailbox::post(Callback<> function) {
-  mutex_.lock();
-  posted_.push_back(std::move(function));
-  const bool first = !hasPosted_.exchange(true, std::memory_order_release);
-  mutex_.unlock();
+  bool first = false;
+  {
+    const base::Lock lock(mutex_);
+    posted_.push_back(std::move(function));
+    first = !hasPosted_.exchange(true, std::memory_order_release);
+  }
   if (first) poller_.wake();  // later ones find the reactor awake, or on its way
 }
 
@@ -24,7 +26,7 @@ int Mailbox::takeStop() {
 }
 
 void Mailbox::take(std::vector<Callback<>>& into) {
-  mutex_.lock();
+  const base::Lock lock(mutex_);
   if (into.empty()) {
     into.swap(posted_);
   } else {
@@ -33,7 +35,6 @@ void Mailbox::take(std::vector<Callback<>>& into) {
     posted_.clear();
   }
   hasPosted_.store(false, std::memory_order_release);
-  mutex_.unlock();
 }
 
 }  // namespace warren::net

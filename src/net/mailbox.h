@@ -4,24 +4,11 @@
 #include <atomic>
 #include <vector>
 
-#include "os/platform.h"
+#include "base/lock.h"
 #include "os/poller.h"
 #include "warren/callback.h"
 
-#if WARREN_THREADS
-#include <mutex>
-#endif
-
 namespace warren::net {
-
-#if WARREN_THREADS
-using Mutex = std::mutex;
-#else
-struct Mutex {
-  void lock() {}
-  void unlock() {}
-};
-#endif
 
 // Functions to run on the reactor's thread, and its order to stop.
 //   thread  `post` and `stop` any, the others the reactor's
@@ -42,7 +29,7 @@ class Mailbox {
 
  private:
   os::Poller& poller_;
-  Mutex mutex_;
+  base::Mutex mutex_;
   std::vector<Callback<>> posted_;
   std::atomic<bool> hasPosted_ = false;
   std::atomic<bool> stopped_ = false;

@@ -4,7 +4,7 @@
 #include <cerrno>
 #include <deque>
 
-#include "net/mailbox.h"
+#include "base/lock.h"
 #include "os/platform.h"
 #include "os/resolve.h"
 #include "os/sys.h"
@@ -28,7 +28,7 @@ struct Resolver::Desk {
     base::SlotId asker;
   };
 
-  Mutex mutex;
+  base::Mutex mutex;
   os::Poller* poller;  // null once the reactor is gone
   std::vector<Answer> answers;
   std::atomic<bool> hasAnswers = false;

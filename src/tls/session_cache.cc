@@ -6,7 +6,7 @@
 namespace warren::tls {
 
 void SessionCache::keep(const std::string& host, bssl::UniquePtr<SSL_SESSION> session) {
-  const Lock lock(mutex_);
+  const base::Lock lock(mutex_);
   std::erase_if(entries_, [&host](const Entry& entry) { return entry.host == host; });
   if (entries_.size() >= kHosts) entries_.erase(entries_.begin());
   entries_.push_back({host, std::move(session)});
@@ -14,7 +14,7 @@ void SessionCache::keep(const std::string& host, bssl::UniquePtr<SSL_SESSION> se
 }
 
 bssl::UniquePtr<SSL_SESSION> SessionCache::take(const std::string& host) {
-  const Lock lock(mutex_);
+  const base::Lock lock(mutex_);
   const auto found = std::find_if(entries_.begin(), entries_.end(),
                                   [&host](const Entry& entry) { return entry.host == host; });
   if (found == entries_.end()) return nullptr;

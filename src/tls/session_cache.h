@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "base/lock.h"
 #include "tls/boring.h"
-#include "tls/lock.h"
 
 namespace warren::tls {
 
@@ -26,7 +26,7 @@ class SessionCache {
     bssl::UniquePtr<SSL_SESSION> session;
   };
 
-  Mutex mutex_;
+  base::Mutex mutex_;
   std::vector<Entry> entries_;  // the latest used last
 };
 

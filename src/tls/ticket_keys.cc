@@ -21,7 +21,7 @@ TicketKeys& TicketKeys::ofProcess() {
 }
 
 std::vector<TicketKey> TicketKeys::at(int64_t now) {
-  const Lock lock(mutex_);
+  const base::Lock lock(mutex_);
   const int64_t age = now - since_;
   if (age >= 2 * kPeriod) keys_.clear();
   if (keys_.empty() || age >= kPeriod) {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "tls/lock.h"
+#include "base/lock.h"
 
 namespace warren::tls {
 
@@ -30,7 +30,7 @@ class TicketKeys {
   std::vector<TicketKey> at(int64_t now);
 
  private:
-  Mutex mutex_;
+  base::Mutex mutex_;
   int64_t since_ = 0;
   std::vector<TicketKey> keys_;
 };

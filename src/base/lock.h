@@ -1,4 +1,4 @@
-// Lock: what this floor shares between threads; nothing in builds without them.
+// Lock: for the little that threads share; nothing in builds without them.
 #pragma once
 
 #include "warren/config.h"
@@ -7,7 +7,7 @@
 #include <mutex>
 #endif
 
-namespace warren::tls {
+namespace warren::base {
 
 #if WARREN_THREADS
 using Mutex = std::mutex;
@@ -29,4 +29,4 @@ class Lock {
   Mutex& mutex_;
 };
 
-}  // namespace warren::tls
+}  // namespace warren::base
