@@ -275,7 +275,8 @@ class Play {
         corks_.push_back(std::make_unique<Cork>(socket.cork()));
         return;
       case 15:
-        return corks_.clear();
+        static_cast<void>(std::exchange(corks_, {}));  // `close` may come inside
+        return;
       case 16:
         return socket.flush();
       case 17:

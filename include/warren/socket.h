@@ -108,7 +108,8 @@ class SocketHandle {
   // the outermost counts. A handler's own sends are gathered without it.
   [[nodiscard]] Cork cork() const;
 
-  // Sends what is queued now rather than at the end of the handler.
+  // Sends what is queued now rather than at the end of the handler. Where that was all the socket was
+  // waiting for, `close` comes inside the call; inside the end of a Cork, too.
   void flush() const;
 
   // --- finishing ---------------------------------------------------------------------------------
