@@ -44,9 +44,9 @@ void End::feed(Bytes cipher, size_t room) {
   Bytes input = exact;
   for (;;) {
     const bool over = failed();
-    const size_t output = ring->size();
+    const size_t before = output().size();
     const Session::Received got = session->receive(input, into);
-    require(!over || (got.state == State::failed && ring->size() == output));
+    require(!over || (got.state == State::failed && output().size() == before));
     require(!ended || got.state == State::ended || got.state == State::failed);
     require(failed() == (got.state == State::failed));
     if (got.state == State::plaintext) {
@@ -66,8 +66,8 @@ void End::feed(Bytes cipher, size_t room) {
 
 std::string End::take() {
   std::string all;
-  for (const Bytes part : ring->readable()) all += asText(part);
-  ring->clear();
+  for (const Bytes part : output().readable()) all += asText(part);
+  output().clear();
   return all;
 }
 
@@ -86,13 +86,13 @@ void End::send(size_t size) {
 void End::close() {
   const OwnChance own(chance);
   const bool says = session->ready() && !closed && !failed();
-  const size_t before = ring->size();
+  const size_t before = output().size();
   session->close();
-  require((ring->size() > before) == says);
+  require((output().size() > before) == says);
   closed = closed || says;
 }
 
-void End::askFacts() const {
+void End::askFacts() {
   const bool ready = session->ready();
   require((session->version() != TlsVersion::unknown) == ready);
   require(session->cipher().empty() != ready);
@@ -162,7 +162,7 @@ std::shared_ptr<const tls::Credentials> made(const TlsOptions& options, Role rol
 // Carries all that is said to its end.
 void settle(End& client, End& server) {
   client.feed({}, 4096);
-  while (!client.ring->empty() || !server.ring->empty()) {
+  while (!client.output().empty() || !server.output().empty()) {
     server.feed(asBytes(client.take()), 4096);
     client.feed(asBytes(server.take()), 4096);
   }
@@ -203,7 +203,7 @@ End clientOf(const Setup& setup) {
   End end;
   end.chance = 0x1234567;
   const OwnChance own(end.chance);
-  auto session = Session::client(setup.client, setup.host, *end.ring);
+  auto session = Session::client(setup.client, setup.host, *end.transport);
   require(session.operator bool());
   end.session = std::move(*session);
   if (!setup.session.empty()) require(end.session->setSession(setup.session));
@@ -214,7 +214,7 @@ End serverOf(const Setup& setup) {
   End end;
   end.chance = 0x89abcdf;
   const OwnChance own(end.chance);
-  auto session = Session::server(setup.server, *end.ring);
+  auto session = Session::server(setup.server, *end.transport);
   require(session.operator bool());
   end.session = std::move(*session);
   return end;
@@ -377,7 +377,7 @@ class Run {
     }
     do {
       exchange();
-    } while (!client_.ring->empty() || !server_.ring->empty());
+    } while (!client_.output().empty() || !server_.output().empty());
     requirePromises();
     requireSameWhole();
   }

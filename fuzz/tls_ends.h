@@ -8,10 +8,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "base/ring_buffer.h"
 #include "fuzz.h"
 #include "tls/credentials.h"
 #include "tls/session.h"
@@ -24,8 +24,8 @@ std::string textAt(size_t position, size_t size);
 // One session, its output and what came of it.
 struct End {
   // At a place of its own: a session keeps its address.
-  std::unique_ptr<base::RingBuffer> ring = std::make_unique<base::RingBuffer>();
-  std::unique_ptr<tls::Session> session;
+  std::unique_ptr<tls::Transport> transport = std::make_unique<tls::Transport>();
+  std::optional<tls::Session> session;
   uint64_t chance = 0;  // where its row of random numbers stands
   std::string plain;    // received
   std::string sent;
@@ -34,6 +34,7 @@ struct End {
   int readies = 0;
 
   bool failed() const { return static_cast<bool>(session->error()); }
+  base::RingBuffer& output() { return transport->output(); }
   // Gives it bytes, or nothing to begin with, and calls until it wants more. `room` is how much it may
   // write at once.
   void feed(Bytes cipher, size_t room);
@@ -42,7 +43,7 @@ struct End {
   // What these promise before the handshake, after the end and after a failure is checked as well.
   void send(size_t size);
   void close();
-  void askFacts() const;
+  void askFacts();
 };
 
 // How the two are set up; each bit of `choices` adds something.

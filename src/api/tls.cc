@@ -12,8 +12,7 @@ namespace {
 
 tls::Session* find(const detail::SocketId& id) {
   const net::Connection* socket = net::find(id);
-  return socket != nullptr && socket->secure() != nullptr ? socket->secure()->session.get()
-                                                          : nullptr;
+  return socket != nullptr && socket->secure() != nullptr ? &socket->secure()->session : nullptr;
 }
 
 // What `question` is answered by the session, or nothing.

@@ -5,6 +5,11 @@
 
 namespace warren::net {
 
+bool Cold::idle() const {
+  return wire.empty() && inbox.empty() && sealed == 0 && dialer == nullptr && greeting == nullptr &&
+         proxied == nullptr && !why;
+}
+
 Cold* ColdPool::take() {
   if (colds_.empty()) return new (std::nothrow) Cold;
   Cold* cold = colds_.back().release();
@@ -19,9 +24,11 @@ void ColdPool::give(Cold* cold) {
   owned->dialer.reset();
   owned->greeting.reset();
   owned->proxied.reset();
-  owned->secure.reset();
+  owned->wire.release();
+  owned->inbox.release();
   owned->why = {};
   owned->lingerBytesLeft = 0;
+  owned->sealed = 0;
   colds_.push_back(std::move(owned));
 }
 

@@ -8,7 +8,6 @@
 #include "base/ring_buffer.h"
 #include "net/dialer.h"
 #include "net/proxy_protocol.h"
-#include "net/secure.h"
 #include "warren/result.h"
 
 namespace warren::net {
@@ -16,16 +15,21 @@ namespace warren::net {
 // Owner: the connection, from the reactor's pool.
 struct Cold {
   base::RingBuffer outbox;                // accepted bytes that the kernel has not taken
+  base::RingBuffer wire;                  // TLS: records that the kernel has not taken
+  base::RingBuffer inbox;                 // TLS: what came before a pause and was not opened
   std::unique_ptr<Dialer> dialer;         // while connecting
   std::unique_ptr<ProxyParser> greeting;  // until its PROXY header is read
   std::unique_ptr<ProxyHeader> proxied;   // what it said
-  std::unique_ptr<Secure> secure;         // of a TLS socket
   Error why;                              // what broke the write side
   uint64_t lingerBytesLeft = 0;
+  size_t sealed = 0;  // bytes of plaintext in `wire`, or lost when the session failed
+
+  // What is in it, apart from the outbox, is no longer needed.
+  bool idle() const;
 };
 
-// Those that nobody needs for now, and the memory of outboxes apart from them: a TLS socket keeps its
-// Cold, but no memory while it has nothing to send. Owner: the reactor.
+// Those that nobody needs for now, and the memory of outboxes apart from them: some sockets keep their
+// Cold, but no memory while they have nothing to send. Owner: the reactor.
 class ColdPool {
  public:
   // Null without memory.

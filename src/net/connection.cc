@@ -85,7 +85,7 @@ void Connection::setRemote(const Address& peer) {
 
 Result<void> Connection::dial(detail::ConnectRequest request) {
   const Duration limit = request.connectTimeout;
-  Cold* cold = this->cold();
+  Cold* cold = needCold();
   TimerSlot* timer = nullptr;
   if (cold != nullptr && !limit.zero()) {
     timer = reactor().timers().start(TimerKind::socketDeadline, index, limit.count());
@@ -103,22 +103,22 @@ Result<void> Connection::dial(detail::ConnectRequest request) {
 }
 
 void Connection::onAttemptReady(Part attempt) {
-  if (state_ == State::connecting) dialed(cold_->dialer->onReady(attempt));
+  if (state_ == State::connecting) dialed(cold()->dialer->onReady(attempt));
 }
 
 void Connection::onAddresses(Result<std::vector<Address>> addresses) {
-  if (state_ == State::connecting) dialed(cold_->dialer->onAddresses(std::move(addresses)));
+  if (state_ == State::connecting) dialed(cold()->dialer->onAddresses(std::move(addresses)));
 }
 
 void Connection::onStagger() {
   WARREN_CHECK(state_ == State::connecting);
-  dialed(cold_->dialer->onStagger());
+  dialed(cold()->dialer->onStagger());
 }
 
 void Connection::dialed(Dialed progress) {
   if (progress.stage == Dialed::Stage::pending) return;
   if (progress.stage == Dialed::Stage::failed) return failed(progress.error);
-  cold_->dialer.reset();
+  cold()->dialer.reset();
   reactor().timers().cancel(deadline_);
   dropColdIfIdle();
   connected(std::move(progress.fd), progress.peer, progress.adopted);
@@ -127,14 +127,14 @@ void Connection::dialed(Dialed progress) {
 
 // What was dialed, or who is at the other end.
 std::string Connection::target() const {
-  const bool dialing = cold_ != nullptr && cold_->dialer != nullptr;
-  return dialing ? cold_->dialer->target() : remoteAddress().text();
+  const bool dialing = cold() != nullptr && cold()->dialer != nullptr;
+  return dialing ? cold()->dialer->target() : remoteAddress().text();
 }
 
 // `lingers`: an alert is on its way.
 void Connection::failed(const Error& error, bool lingers) {
   WARREN_CHECK(connecting());
-  if (cold_ != nullptr) cold_->dialer.reset();
+  if (cold() != nullptr) cold()->dialer.reset();
   ++reactor().stats().connectFailures;
   reactor().timers().cancel(deadline_);
   reactor().timers().cancel(links_.timeout);
@@ -145,7 +145,7 @@ void Connection::failed(const Error& error, bool lingers) {
 }
 
 void Connection::abandon() {
-  if (cold_ != nullptr) cold_->dialer.reset();
+  if (cold() != nullptr) cold()->dialer.reset();
   reactor().timers().cancel(deadline_);
   state_ = State::closed;
   reactor().retire(*this);
@@ -165,7 +165,7 @@ void Connection::onAnything(const os::Event& event) {
   if (event.is(os::kBroken) && has(kReadDone) && state_ == State::open) return broken();
   // Cryptography waits until those that are open have had this turn's events.
   if (event.is(os::kReadable)) has(kHandshaking) ? reactor().ready(*this) : readWithinBudget(0);
-  if (event.is(os::kWritable) && (cold_ != nullptr || has(kDrainOwed | kFinOwed))) flushAndDrain();
+  if (event.is(os::kWritable) && (cold() != nullptr || has(kDrainOwed | kFinOwed))) flushAndDrain();
 }
 
 // A half-open socket is past reading, which would have told.
@@ -183,7 +183,7 @@ void Connection::brokenBy(int error) {
 }
 
 void Connection::onWorkLeft() {
-  if (state_ == State::connecting) return dialed(cold_->dialer->begin());
+  if (state_ == State::connecting) return dialed(cold()->dialer->begin());
   readWithinBudget(0);
   // Reading may have found out how a connection whose write side died has ended; if not, it ends here.
   if (has(kWriteDead) && (has(kReadDone) || !has(kReadable))) {

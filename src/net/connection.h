@@ -110,7 +110,7 @@ class Connection : public base::Slot {
   uint64_t unsentBytes() const { return has(kSwept) ? unsent_ : unsent(); }
   Secure* secure() const;  // null on plain sockets
   const ProxyHeader* proxyHeader() const {
-    return cold_ != nullptr ? cold_->proxied.get() : nullptr;
+    return cold() != nullptr ? cold()->proxied.get() : nullptr;
   }
   Address remoteAddress() const;
   Address localAddress();
@@ -151,11 +151,16 @@ class Connection : public base::Slot {
     kHandshaking = 1 << 23,  // TLS is not agreed on yet, in whichever state
     kPaused = 1 << 24,       // the user holds input back
     kUnix = 1 << 25,         // short reads and writes say nothing of its queue
+    kSecure = 1 << 26,       // secure_, not cold_
+    kInterrupted = 1 << 27,  // TLS: by a pause, in the middle of what had come
+    kNotified = 1 << 28,     // TLS: our close_notify is on its way, or gone
+    kTlsFailed = 1 << 29,    // nothing goes through the session any more, in either direction
+    kTolerant = 1 << 30,     // TLS: a FIN without close_notify is an end
     // With one of these there is more to an event than input.
     kUnquiet = kEnded | kBroken | kMuted | kReadDone | kFinOwed | kDrainOwed | kBounded |
-               kIdleTimeout | kHandshaking | kPaused | kUnix,
+               kIdleTimeout | kHandshaking | kPaused | kUnix | kSecure,
     // With one of these there is more to a write than a system call.
-    kUnstraight = kCorked | kFinOwed | kFinSent | kWriteDead | kBounded | kIdleTimeout,
+    kUnstraight = kCorked | kFinOwed | kFinSent | kWriteDead | kBounded | kIdleTimeout | kSecure,
   };
 
   bool has(uint32_t flags) const { return (flags_ & flags) != 0; }
@@ -186,7 +191,8 @@ class Connection : public base::Slot {
 
   // TLS: connection_tls.cc
   void startTls(const SharedTls& policy);
-  Result<void> makeSession(SharedTls policy);
+  Result<void> makeSession(const SharedTls& policy);
+  void dropSecure();
   void decrypt(Bytes input);
   void decryptKept();
   void keep(Bytes input);
@@ -199,6 +205,7 @@ class Connection : public base::Slot {
   bool writable() const;
   size_t sendAll(const base::RingBuffer& bytes);
   bool passOn(size_t plain);
+  bool keepSealed(const base::RingBuffer& records);
   bool flushWire();
   void flushSealed();
   size_t seal(std::span<const Bytes> segments);
@@ -223,7 +230,7 @@ class Connection : public base::Slot {
   bool mayTransmit() const;
   size_t queued() const;
   size_t unsent() const;
-  Error takeWhy() { return cold_ != nullptr ? std::exchange(cold_->why, {}) : Error(); }
+  Error takeWhy() { return cold() != nullptr ? std::exchange(cold()->why, {}) : Error(); }
   size_t transmit(std::span<const Bytes> extra, size_t extraSize);
   size_t sent(os::sys::Answer answer, size_t size);
   std::ptrdiff_t writeSlowly(Bytes bytes);
@@ -254,7 +261,8 @@ class Connection : public base::Slot {
   void destroyData();
   void closeDescriptor();
   void keepFacts(uint64_t unsent, const Address& local);
-  Cold* cold();
+  Cold* cold() const;
+  Cold* needCold();
   void dropCold();
   void dropColdIfIdle();
 
@@ -276,7 +284,10 @@ class Connection : public base::Slot {
     HandlerCell* cell_;
     LocalEnd local_;  // once swept: Family::none unless it was asked for before
   };
-  Cold* cold_ = nullptr;
+  union {
+    Cold* cold_ = nullptr;
+    Secure* secure_;  // with kSecure
+  };
   union {
     Links links_{};
     std::array<uint8_t, 16> localIp_;  // once swept
@@ -305,22 +316,29 @@ inline Connection* find(const detail::SocketId& id) {
 
 inline Secure* Connection::secure() const {
 #if WARREN_TLS
-  return cold_ != nullptr ? cold_->secure.get() : nullptr;
+  return has(kSecure) ? secure_ : nullptr;
 #else
   return nullptr;
 #endif
 }
 
+// Null while there is no need for one.
+inline Cold* Connection::cold() const {
+#if WARREN_TLS
+  return has(kSecure) ? secure_->cold : cold_;
+#else
+  return cold_;
+#endif
+}
+
 inline size_t Connection::queued() const {
-  if (cold_ == nullptr) return 0;
-  const Secure* tls = secure();
-  return cold_->outbox.size() + (tls != nullptr ? tls->wire.size() : 0);
+  const Cold* cold = this->cold();
+  return cold != nullptr ? cold->outbox.size() + cold->wire.size() : 0;
 }
 
 inline size_t Connection::unsent() const {
-  if (cold_ == nullptr) return 0;
-  const Secure* tls = secure();
-  return cold_->outbox.size() + (tls != nullptr ? tls->sealed : 0);
+  const Cold* cold = this->cold();
+  return cold != nullptr ? cold->outbox.size() + cold->sealed : 0;
 }
 
 static_assert(std::is_trivially_destructible_v<Connection>, "closed slots keep their last facts");

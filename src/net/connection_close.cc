@@ -84,7 +84,7 @@ void Connection::pushLinger() {
 // only while somebody listens: a byte now and then must not hold an outbox for ever.
 void Connection::armLinger() {
   if (deadline_ != kNone || state_ == State::closed) return;
-  Cold* cold = this->cold();
+  Cold* cold = needCold();
   TimerSlot* timer = reactor().timers().start(TimerKind::socketDeadline, index,
                                               cell_->policy.linger.timeout.count());
   if (cold == nullptr || timer == nullptr) {
@@ -141,6 +141,7 @@ bool Connection::release() {
   closeDescriptor();
   const uint64_t unsent = this->unsent();
   dropCold();
+  dropSecure();
   reactor().timers().cancel(links_.timeout);
   WARREN_CHECK(deadline_ == kNone);
   if (has(kHandshaking)) endHandshake();
@@ -191,23 +192,31 @@ void Connection::closeDescriptor() {
   has(kReset) ? os::sys::reset(fd) : os::sys::close(fd);
 }
 
-Cold* Connection::cold() {
-  if (cold_ == nullptr) cold_ = reactor().colds().take();
-  return cold_;
+// Null without memory.
+Cold* Connection::needCold() {
+  if (Cold* cold = this->cold()) return cold;
+  Cold* const cold = reactor().colds().take();
+#if WARREN_TLS
+  if (has(kSecure)) return secure_->cold = cold;
+#endif
+  return cold_ = cold;
 }
 
 void Connection::dropCold() {
-  if (cold_ != nullptr) reactor().colds().give(std::exchange(cold_, nullptr));
+  if (cold() == nullptr) return;
+  reactor().colds().give(cold());
+#if WARREN_TLS
+  if (has(kSecure)) return static_cast<void>(secure_->cold = nullptr);
+#endif
+  cold_ = nullptr;
 }
 
 // An outbox goes back to the pool as soon as it is empty, unless what lies beside it is needed.
 void Connection::dropColdIfIdle() {
-  if (cold_ == nullptr || !cold_->outbox.empty()) return;
-  if (cold_->dialer == nullptr && cold_->greeting == nullptr && cold_->proxied == nullptr &&
-      cold_->secure == nullptr && !cold_->why && deadline_ == kNone) {
-    return dropCold();
-  }
-  reactor().colds().giveOutbox(cold_->outbox);
+  Cold* const cold = this->cold();
+  if (cold == nullptr || !cold->outbox.empty()) return;
+  if (cold->idle() && deadline_ == kNone) return dropCold();
+  reactor().colds().giveOutbox(cold->outbox);
 }
 
 }  // namespace warren::net

@@ -18,7 +18,7 @@ Result<void> Connection::greet(os::Fd fd, const Address& peer, size_t maxHeader)
   fd_ = fd.release();
   setRemote(peer);
   state_ = State::greeting;
-  Cold* cold = this->cold();
+  Cold* cold = needCold();
   TimerSlot* timer = reactor().timers().start(TimerKind::socketDeadline, index, kGreetingTime);
   if (timer != nullptr) deadline_ = timer->index;
   if (cold == nullptr || timer == nullptr) {
@@ -33,7 +33,7 @@ Result<void> Connection::greet(os::Fd fd, const Address& peer, size_t maxHeader)
 void Connection::readGreeting() {
   const std::span<std::byte> buffer = reactor().receiveBuffer();
   base::unpoison(buffer);
-  ProxyParser& parser = *cold_->greeting;
+  ProxyParser& parser = *cold()->greeting;
   for (;;) {
     const os::sys::Answer seen = os::sys::peek(fd_, buffer);
     if (os::sys::blocked(seen)) return clear(kReadable);
@@ -52,10 +52,10 @@ void Connection::readGreeting() {
 
 void Connection::greeted() {
   Address peer = remoteAddress();
-  cold_->proxied = std::make_unique<ProxyHeader>(cold_->greeting->header());
-  cold_->greeting.reset();
+  cold()->proxied = std::make_unique<ProxyHeader>(cold()->greeting->header());
+  cold()->greeting.reset();
   reactor().timers().cancel(deadline_);
-  if (!cold_->proxied->local) peer = cold_->proxied->source;
+  if (!cold()->proxied->local) peer = cold()->proxied->source;
   connected(os::Fd(std::exchange(fd_, -1)), peer, false);
   if (mayRead()) reactor().ready(*this);
 }

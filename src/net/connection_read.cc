@@ -87,7 +87,7 @@ size_t Connection::took(Answer count) {
 
 // An end that follows a failed write is the reset's doing. A broken pipe is none: the FIN came first.
 bool Connection::saidGoodbye() const {
-  return !has(kWriteDead) || (cold_ != nullptr && cold_->why.isErrno(EPIPE));
+  return !has(kWriteDead) || (cold() != nullptr && cold()->why.isErrno(EPIPE));
 }
 
 void Connection::readStopped(Answer answer) {
@@ -116,7 +116,7 @@ void Connection::received(Bytes bytes) {
 
 // Counts input that comes after our FIN; more than the limit is an endless peer.
 bool Connection::withinLinger(size_t size) {
-  Cold* cold = this->cold();
+  Cold* cold = needCold();
   if (cold != nullptr && size <= cold->lingerBytesLeft) {
     cold->lingerBytesLeft -= size;
     return true;

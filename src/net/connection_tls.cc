@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 #include <utility>
 
 #include "base/check.h"
@@ -36,28 +37,34 @@ void Connection::startTls(const SharedTls& policy) {
   if (mayRead()) reactor().ready(*this);
 }
 
-Result<void> Connection::makeSession(SharedTls policy) {
-  Cold* cold = this->cold();
-  if (cold == nullptr) return Error(Origin::kernel, ENOMEM, Step::handshake, target());
-  base::RingBuffer& output = reactor().sealed();
-  Result<std::unique_ptr<tls::Session>> session =
-      policy->server != nullptr ? tls::Session::server(policy->server, output)
-                                : tls::Session::client(policy->client, policy->host, output);
+Result<void> Connection::makeSession(const SharedTls& policy) {
+  tls::Transport& transport = reactor().transport();
+  Result<tls::Session> session =
+      policy->server != nullptr ? tls::Session::server(policy->server, transport)
+                                : tls::Session::client(policy->client, policy->host, transport);
   if (!session) return session.error();
-  if (!policy->session.empty() && !(*session)->setSession(policy->session)) {
+  if (!policy->session.empty() && !session->setSession(policy->session)) {
     return Error(Usage::invalid, Step::handshake,
                  "tls.session is no session, or one of another host or trust");
   }
+  std::unique_ptr<Secure> secure(new (std::nothrow) Secure{std::move(*session), cold()});
+  if (secure == nullptr) return Error(Origin::kernel, ENOMEM, Step::handshake, target());
   const Duration limit = policy->handshakeTimeout;
   if (!limit.zero()) {
     TimerSlot* timer = reactor().timers().start(TimerKind::socketDeadline, index, limit.count());
     if (timer == nullptr) return Error(Origin::kernel, ENOMEM, Step::handshake, target());
     deadline_ = timer->index;
   }
-  cold->secure = std::make_unique<Secure>();
-  cold->secure->session = std::move(*session);
-  cold->secure->policy = std::move(policy);
+  secure_ = secure.release();
+  set(policy->tolerateTruncation ? kSecure | kTolerant : kSecure);
   return {};
+}
+
+void Connection::dropSecure() {
+  if (!has(kSecure)) return;
+  delete std::exchange(secure_, nullptr);
+  clear(kSecure);
+  cold_ = nullptr;
 }
 
 // STARTTLS: the same socket goes on, and `handshake` tells when. Sessions of such sockets fail with
@@ -94,7 +101,7 @@ void Connection::handshaken() {
   if (state_ == State::closed) return;  // by `acceptError`
   ++reactor().stats().handshakes;
   if (state_ == State::handshaking) return open();
-  call(cell_->table->handshake, true, secure()->session->authorizationError());
+  call(cell_->table->handshake, true, secure()->session.authorizationError());
   if (state_ == State::closed) return;
   if (has(kBounded)) armLinger();  // it was ended meanwhile
   reactor().flushLater(*this);
@@ -107,7 +114,7 @@ void Connection::handshakeFailed(const Error& error, bool alerted) {
   endHandshake();
   if (state_ == State::closed) return;
   ++reactor().stats().handshakeFailures;
-  if (secure() != nullptr) secure()->failed = true;  // a handler can send nothing any more
+  set(kTlsFailed);  // a handler can send nothing any more
   const bool lingers = alerted && mustLinger();
   if (connecting()) return failed(error, lingers);
   if (state_ == State::open) {
@@ -129,10 +136,11 @@ void Connection::handshakeFailed(const Error& error, bool alerted) {
 // Closing a descriptor with input unread would destroy an alert that is on its way: so the socket
 // lingers, as one does that has said something else. What is queued behind it is lost.
 void Connection::sessionFailed(const Error& error, bool alerted) {
-  Secure& tls = *secure();
-  tls.failed = true;
-  tls.sealed += cold_->outbox.size();
-  cold_->outbox.release();
+  set(kTlsFailed);
+  if (Cold* cold = this->cold()) {
+    cold->sealed += cold->outbox.size();
+    cold->outbox.release();
+  }
   if (has(kHandshaking)) return handshakeFailed(error, alerted);
   if (state_ == State::open && alerted) return leave(error);
   finish(error);
@@ -142,12 +150,12 @@ void Connection::sessionFailed(const Error& error, bool alerted) {
 
 // Opens the records that have come. A handler may pause or close in the middle of it.
 void Connection::decrypt(Bytes input) {
-  if (secure()->failed) return static_cast<void>(withinLinger(input.size()));
+  if (has(kTlsFailed)) return static_cast<void>(withinLinger(input.size()));
   const std::span<std::byte> plain = reactor().plainBuffer();
   while (state_ != State::closed) {
     if (has(kPaused | kReadDone) && !has(kHandshaking)) return keep(input);
     base::unpoison(plain);
-    tls::Session& session = *secure()->session;
+    tls::Session& session = secure()->session;
     const tls::Session::Received got = session.receive(input, plain);
     passOn(0);
     if (state_ == State::closed) return;  // no memory for what TLS has to send
@@ -171,17 +179,20 @@ void Connection::decrypt(Bytes input) {
 // What was not opened waits for `resume`, which finds the socket readable.
 void Connection::keep(Bytes input) {
   if (has(kReadDone)) return;  // behind close_notify is nothing of ours
-  set(kReadable);
-  secure()->interrupted = true;
-  if (input.empty() || secure()->inbox.append(input)) return;
+  set(kReadable | kInterrupted);
+  if (input.empty()) return;
+  Cold* cold = needCold();
+  if (cold != nullptr && cold->inbox.append(input)) return;
   finish({Origin::kernel, ENOMEM, Step::read, "inbox"});
 }
 
 void Connection::decryptKept() {
-  if (!mayRead() || secure()->failed) return;
+  if (!mayRead() || has(kTlsFailed) || !has(kInterrupted | kHandshaking)) return;
+  clear(kInterrupted);
+  base::RingBuffer kept;
+  if (Cold* cold = this->cold()) kept = std::move(cold->inbox);
+  dropColdIfIdle();
   // The session may have more to tell, even an end, without any input.
-  if (!std::exchange(secure()->interrupted, false) && !has(kHandshaking)) return;
-  const base::RingBuffer kept = std::move(secure()->inbox);
   if (kept.empty()) return decrypt({});
   for (const Bytes& part : kept.readable()) {
     if (state_ == State::closed) return;
@@ -194,7 +205,7 @@ void Connection::streamCut() {
   if (has(kHandshaking)) {
     return handshakeFailed({Origin::kernel, ECONNRESET, Step::handshake, target()});
   }
-  if (secure()->policy->tolerateTruncation || secure()->failed) return onPeerEnd();
+  if (has(kTolerant | kTlsFailed)) return onPeerEnd();
   set(kReadDone);
   finish({Origin::tls, base::kTlsTruncated, Step::read, "the peer ended without close_notify"});
 }
@@ -204,20 +215,27 @@ void Connection::streamCut() {
 // Sends what the session has put out, `plain` bytes of the user's in it; the connection keeps what the
 // kernel refuses. True when nothing is kept.
 bool Connection::passOn(size_t plain) {
-  base::RingBuffer& output = reactor().sealed();
-  Secure& tls = *secure();
-  if (!output.empty() && tls.wire.empty() && writable()) output.consume(sendAll(output));
-  if (output.empty()) return tls.wire.empty();
-  tls.sealed += plain;
-  for (const Bytes& part : output.readable()) {
-    if (tls.wire.append(part)) continue;
-    output.clear();
+  base::RingBuffer& output = reactor().transport().output();
+  const bool kept = cold() != nullptr && !cold()->wire.empty();
+  if (output.empty()) return !kept;
+  if (!kept && writable()) output.consume(sendAll(output));
+  if (output.empty()) return true;
+  const bool done = keepSealed(output);
+  output.clear();
+  if (done) {
+    cold()->sealed += plain;
+  } else {
     set(kReset);
     finish({Origin::kernel, ENOMEM, Step::write, "outbox"});
-    return false;
   }
-  output.clear();
   return false;
+}
+
+bool Connection::keepSealed(const base::RingBuffer& records) {
+  Cold* const cold = needCold();
+  if (cold == nullptr) return false;
+  const std::array<Bytes, 2> parts = records.readable();
+  return cold->wire.append(parts[0]) && cold->wire.append(parts[1]);
 }
 
 bool Connection::writable() const { return (flags_ & (kWritable | kWriteDead)) == kWritable; }
@@ -230,12 +248,13 @@ size_t Connection::sendAll(const base::RingBuffer& bytes) {
 }
 
 bool Connection::flushWire() {
-  Secure& tls = *secure();
-  if (tls.wire.empty()) return true;
-  if (writable()) tls.wire.consume(sendAll(tls.wire));
-  if (!tls.wire.empty()) return false;
-  tls.wire.release();
-  if (!tls.failed) tls.sealed = 0;
+  Cold* const cold = this->cold();
+  if (cold == nullptr || cold->wire.empty()) return true;
+  if (writable()) cold->wire.consume(sendAll(cold->wire));
+  if (!cold->wire.empty()) return false;
+  cold->wire.release();
+  if (!has(kTlsFailed)) cold->sealed = 0;
+  dropColdIfIdle();
   return true;
 }
 
@@ -243,11 +262,9 @@ bool Connection::flushWire() {
 // bytes of `segments` were taken.
 size_t Connection::seal(std::span<const Bytes> segments) {
   if (has(kHandshaking) || !flushWire()) return 0;
-  base::RingBuffer& outbox = cold_->outbox;
-  while (!outbox.empty()) {
-    const Bytes front = outbox.readable()[0];
-    const size_t size = sealSome(front);
-    outbox.consume(size);
+  while (cold() != nullptr && !cold()->outbox.empty()) {
+    const size_t size = sealSome(cold()->outbox.readable()[0]);
+    cold()->outbox.consume(size);
     if (size == 0 || !passOn(size)) return 0;
   }
   dropColdIfIdle();
@@ -266,9 +283,9 @@ size_t Connection::seal(std::span<const Bytes> segments) {
 // How much of the front of `bytes` is in records now: 0 when TLS has failed.
 size_t Connection::sealSome(Bytes bytes) {
   const size_t size = std::min(bytes.size(), kSealAtOnce);
-  Result<size_t> done = secure()->session->send(bytes.first(size));
+  Result<size_t> done = secure()->session.send(bytes.first(size));
   if (done && *done == size) return size;
-  reactor().sealed().clear();  // whole or visibly broken: not a part of it
+  reactor().transport().output().clear();  // whole or visibly broken: not a part of it
   set(kReset);
   finish(done ? Error(Origin::kernel, ENOMEM, Step::write, "record") : done.error());
   return 0;
@@ -277,10 +294,11 @@ size_t Connection::sealSome(Bytes bytes) {
 // What is queued, then our close_notify, then the FIN.
 void Connection::flushSealed() {
   if (!flushWire() || has(kHandshaking)) return;
-  if (!has(kCorked) && !cold_->outbox.empty()) seal({});
+  if (!has(kCorked) && cold() != nullptr && !cold()->outbox.empty()) seal({});
   if (state_ == State::closed || queued() > 0 || has(kWriteDead) || !has(kFinOwed)) return;
-  if (!std::exchange(secure()->notified, true)) {
-    secure()->session->close();
+  if (!has(kNotified)) {
+    set(kNotified);
+    secure()->session.close();
     if (!passOn(0)) return;
   }
   sendFin();
@@ -296,6 +314,7 @@ namespace warren::net {
 
 // No connection is ever secure in this build: nothing calls these.
 void Connection::startTls(const SharedTls&) {}
+void Connection::dropSecure() {}
 void Connection::decrypt(Bytes) {}
 void Connection::keep(Bytes) {}
 void Connection::decryptKept() {}

@@ -26,8 +26,8 @@ size_t totalSize(std::span<const Bytes> segments) {
 }  // namespace
 
 bool Connection::acceptsWrites() const {
-  return (state_ == State::open || connecting()) && !has(kFinOwed | kFinSent | kWriteDead) &&
-         (secure() == nullptr || !secure()->failed);
+  return (state_ == State::open || connecting()) &&
+         !has(kFinOwed | kFinSent | kWriteDead | kTlsFailed);
 }
 
 bool Connection::mayTransmit() const {
@@ -149,7 +149,7 @@ size_t Connection::transmit(std::span<const Bytes> extra, size_t extraSize) {
   size_t count = 0;
   const size_t before = queued();
   if (before > 0) {
-    for (const Bytes& part : cold_->outbox.readable()) {
+    for (const Bytes& part : cold()->outbox.readable()) {
       if (!part.empty()) segments[count++] = part;
     }
   }
@@ -160,7 +160,7 @@ size_t Connection::transmit(std::span<const Bytes> extra, size_t extraSize) {
                            total);
   const size_t fromOutbox = std::min(went, before);
   if (fromOutbox > 0) {
-    cold_->outbox.consume(fromOutbox);
+    cold()->outbox.consume(fromOutbox);
     dropColdIfIdle();
   }
   return went - fromOutbox;
@@ -191,7 +191,7 @@ size_t Connection::sent(Answer answer, size_t size) {
 
 // Appends to the outbox; without memory for it the socket is finished.
 bool Connection::enqueue(Bytes bytes) {
-  Cold* cold = this->cold();
+  Cold* cold = needCold();
   if (cold != nullptr && cold->outbox.capacity() == 0)
     cold->outbox = reactor().colds().takeOutbox();
   if (cold != nullptr && cold->outbox.append(bytes)) return true;
@@ -250,7 +250,7 @@ void Connection::writeFailed(int error) {
   if (has(kDrainOwed)) clear(kPaused);
   set(kWriteDead | kReadable | kEnded);
   clear(kDrainOwed | kWritable);
-  if (Cold* cold = this->cold()) cold->why = Error(Origin::kernel, error, Step::write);
+  if (Cold* cold = needCold()) cold->why = Error(Origin::kernel, error, Step::write);
   reactor().ready(*this);
 }
 

@@ -54,8 +54,8 @@ std::string Connection::describe() const {
   };
   std::string line = "socket " + std::to_string(index) + " " + std::string(stateName(state_));
   if (family_ != Family::none) line += " " + remoteAddress().text();
-  if (state_ == State::connecting && cold_ != nullptr && cold_->dialer != nullptr) {
-    line += " to " + cold_->dialer->target();
+  if (state_ == State::connecting && cold() != nullptr && cold()->dialer != nullptr) {
+    line += " to " + cold()->dialer->target();
   }
   for (const auto& [flag, name] : kNames) {
     if (has(flag)) line.append(" ").append(name);

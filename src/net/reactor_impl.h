@@ -99,9 +99,11 @@ class ReactorImpl {
   // A page-aligned block; 16 bytes off costs a third of bulk throughput on some processors.
   static constexpr size_t kReceiveBuffer = size_t{64} << 10;
   std::span<std::byte> receiveBuffer() const { return {receiveBuffer_.get(), kReceiveBuffer}; }
-  // For TLS: where plaintext is put, and what sessions put out before it is passed on.
+  // For TLS: where plaintext is put, and the way of ciphertext.
   std::span<std::byte> plainBuffer() const { return {plainBuffer_.get(), kReceiveBuffer}; }
-  base::RingBuffer& sealed() { return sealed_; }
+#if WARREN_TLS
+  tls::Transport& transport() { return transport_; }
+#endif
   Result<void> prepareTls(const TlsPolicy* policy);
 
  private:
@@ -148,7 +150,9 @@ class ReactorImpl {
   std::array<Callback<>, 64> signalHandlers_;
   Block receiveBuffer_;
   Block plainBuffer_;  // once there is TLS
-  base::RingBuffer sealed_;
+#if WARREN_TLS
+  tls::Transport transport_;
+#endif
   Stats stats_;
 
   size_t sockets_ = 0;

@@ -6,7 +6,6 @@
 #include <string>
 #include <string_view>
 
-#include "base/ring_buffer.h"
 #include "warren/config.h"
 #include "warren/duration.h"
 #include "warren/result.h"
@@ -18,6 +17,8 @@
 #endif
 
 namespace warren::net {
+
+struct Cold;
 
 #if WARREN_TLS
 
@@ -33,28 +34,17 @@ struct TlsPolicy {
   bool tolerateTruncation = false;
 };
 
-// Owner: the connection's Cold, from the start of the handshake to the end of the socket.
+// What a TLS socket has in the place of its Cold, from the start of the handshake to its end.
+// Owner: the connection.
 struct Secure {
-  std::shared_ptr<const TlsPolicy> policy;
-  std::unique_ptr<tls::Session> session;
-  base::RingBuffer wire;     // records that the kernel has not taken
-  base::RingBuffer inbox;    // ciphertext that came before a pause and was not opened
-  size_t sealed = 0;         // bytes of plaintext in `wire`, or lost when the session failed
-  bool interrupted = false;  // by a pause, in the middle of what had come
-  bool notified = false;     // our close_notify is in `wire`, or gone
-  bool failed = false;       // nothing goes through the session any more, in either direction
+  tls::Session session;
+  Cold* cold = nullptr;
 };
 
 #else
 
 struct TlsPolicy {
   size_t maxHandshakes = 0;
-};
-
-struct Secure {
-  base::RingBuffer wire;
-  size_t sealed = 0;
-  bool failed = false;
 };
 
 #endif

@@ -105,7 +105,7 @@ void Callbacks::install(SSL_CTX* context, const Credentials& credentials) {
 }
 
 Session& Callbacks::sessionOf(const SSL* ssl) {
-  auto* const session = static_cast<Session*>(SSL_get_app_data(ssl));
+  Session* const session = static_cast<const Transport*>(BIO_get_data(SSL_get_rbio(ssl)))->running_;
   WARREN_CHECK(session != nullptr);
   return *session;
 }
@@ -113,41 +113,40 @@ Session& Callbacks::sessionOf(const SSL* ssl) {
 const Credentials& Callbacks::credentialsOf(const SSL* ssl) { return *sessionOf(ssl).credentials_; }
 
 void Callbacks::note(const SSL* ssl, Verdict verdict) {
-  sessionOf(ssl).verdict_ = std::make_unique<Verdict>(std::move(verdict));
+  sessionOf(ssl).aside().verdict = std::make_unique<Verdict>(std::move(verdict));
 }
 
 bool Callbacks::rejects(const SSL* ssl) { return sessionOf(ssl).rejectUnauthorized_; }
 
 // --- transport ---------------------------------------------------------------------------------
 
-bssl::UniquePtr<BIO> Callbacks::transport(Session& session) {
+bssl::UniquePtr<BIO> Callbacks::makeBio(Transport& transport) {
   static const BIO_METHOD* const method = transportMethod(readInput, writeOutput);
   bssl::UniquePtr<BIO> bio(method != nullptr ? BIO_new(method) : nullptr);
   if (!bio) return nullptr;
-  BIO_set_data(bio.get(), &session);
+  BIO_set_data(bio.get(), &transport);
   BIO_set_init(bio.get(), 1);
   return bio;
 }
 
 int Callbacks::readInput(BIO* bio, char* into, int size) {
   BIO_clear_retry_flags(bio);
-  const Session& session = *static_cast<Session*>(BIO_get_data(bio));
-  if (session.input_ == nullptr || session.input_->empty()) {
+  Bytes* const input = static_cast<Transport*>(BIO_get_data(bio))->input_;
+  if (input == nullptr || input->empty()) {
     BIO_set_retry_read(bio);
     return -1;
   }
-  Bytes& input = *session.input_;
-  const size_t count = std::min(input.size(), static_cast<size_t>(size));
-  std::memcpy(into, input.data(), count);
-  input = input.subspan(count);
+  const size_t count = std::min(input->size(), static_cast<size_t>(size));
+  std::memcpy(into, input->data(), count);
+  *input = input->subspan(count);
   return static_cast<int>(count);
 }
 
 int Callbacks::writeOutput(BIO* bio, const char* data, int size) {
   BIO_clear_retry_flags(bio);
-  Session& session = *static_cast<Session*>(BIO_get_data(bio));
-  if (session.output_->append(asBytes({data, static_cast<size_t>(size)}))) return size;
-  session.outputFailed_ = true;
+  Transport& transport = *static_cast<Transport*>(BIO_get_data(bio));
+  if (transport.output_.append(asBytes({data, static_cast<size_t>(size)}))) return size;
+  transport.failed_ = true;
   return -1;
 }
 
@@ -157,8 +156,9 @@ ssl_select_cert_result_t Callbacks::chooseCredentials(const SSL_CLIENT_HELLO* he
   Session& session = sessionOf(hello->ssl);
   const char* const asked = SSL_get_servername(hello->ssl, TLSEXT_NAMETYPE_host_name);
   const std::string name = asked != nullptr ? asked : "";
-  if (name.empty() && evades(*session.policy_)) return ssl_select_cert_error;
-  if (!session.follow(session.policy_->choose(name))) return ssl_select_cert_error;
+  const ServerPolicy& policy = *session.aside_->policy;
+  if (name.empty() && evades(policy)) return ssl_select_cert_error;
+  if (!session.follow(policy.choose(name))) return ssl_select_cert_error;
   if (!session.setScope(name)) return ssl_select_cert_error;
   noteCiphers(session, *hello);
   return ssl_select_cert_success;
@@ -166,7 +166,8 @@ ssl_select_cert_result_t Callbacks::chooseCredentials(const SSL_CLIENT_HELLO* he
 
 // TLS 1.2 ties a cipher to the type of key, so a key is good only if both ends have a cipher for it.
 void Callbacks::noteCiphers(Session& session, const SSL_CLIENT_HELLO& hello) {
-  session.seesEcdsa_ = session.seesRsa_ = false;
+  bool ecdsa = false;
+  bool rsa = false;
   const STACK_OF(SSL_CIPHER)* const ours = SSL_get_ciphers(session.ssl_.get());
   for (size_t at = 0; at + 1 < hello.cipher_suites_len; at += 2) {
     const auto number =
@@ -174,9 +175,11 @@ void Callbacks::noteCiphers(Session& session, const SSL_CLIENT_HELLO& hello) {
     const SSL_CIPHER* const cipher = SSL_get_cipher_by_value(number);
     if (cipher == nullptr || ours == nullptr || !sk_SSL_CIPHER_find(ours, nullptr, cipher))
       continue;
-    session.seesEcdsa_ |= SSL_CIPHER_get_auth_nid(cipher) == NID_auth_ecdsa;
-    session.seesRsa_ |= SSL_CIPHER_get_auth_nid(cipher) == NID_auth_rsa;
+    ecdsa = ecdsa || SSL_CIPHER_get_auth_nid(cipher) == NID_auth_ecdsa;
+    rsa = rsa || SSL_CIPHER_get_auth_nid(cipher) == NID_auth_rsa;
   }
+  session.seesEcdsa_ = ecdsa;
+  session.seesRsa_ = rsa;
 }
 
 // --- both: what to show ------------------------------------------------------------------------
@@ -197,8 +200,9 @@ int Callbacks::choosePair(SSL* ssl, void*) {
   };
   const auto found = std::find_if(pairs.begin(), pairs.end(), suits);
   // When none suits, BoringSSL refuses with the words for it.
-  session.pair_ = found != pairs.end() ? &*found : &pairs.front();
-  return setPair(ssl, *session.pair_) ? 1 : 0;
+  const Pair& pair = found != pairs.end() ? *found : pairs.front();
+  session.shown_ = static_cast<uint16_t>(&pair - pairs.data() + 1);
+  return setPair(ssl, pair) ? 1 : 0;
 }
 
 int Callbacks::chooseProtocol(SSL* ssl, const uint8_t** out, uint8_t* outSize,
@@ -218,7 +222,7 @@ int Callbacks::chooseProtocol(SSL* ssl, const uint8_t** out, uint8_t* outSize,
 // given the same 48 bytes.
 int Callbacks::sealOrOpenTicket(SSL* ssl, uint8_t* name, uint8_t* iv, EVP_CIPHER_CTX* cipher,
                                 HMAC_CTX* hmac, int sealing) {
-  const std::vector<TicketKey>& given = sessionOf(ssl).policy_->fallback->ticketKeys;
+  const std::vector<TicketKey>& given = sessionOf(ssl).aside_->policy->fallback->ticketKeys;
   const std::vector<TicketKey> keys =
       given.empty() ? TicketKeys::ofProcess().at(std::time(nullptr)) : given;
   auto key = keys.begin();
@@ -243,9 +247,9 @@ int Callbacks::keepSession(SSL* ssl, SSL_SESSION* fresh) {
   SessionCache* const cache = session.credentials_->cache.get();
   if (cache != nullptr) {
     SSL_SESSION_up_ref(fresh);
-    cache->keep(session.host_, bssl::UniquePtr<SSL_SESSION>(fresh));
+    cache->keep(session.aside_->host, bssl::UniquePtr<SSL_SESSION>(fresh));
   }
-  session.latest_.reset(fresh);
+  session.aside_->latest.reset(fresh);
   return 1;  // the reference is ours
 }
 

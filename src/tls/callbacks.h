@@ -12,12 +12,12 @@
 
 namespace warren::tls {
 
-// Each finds its session by the application data of the SSL. They run inside a call of the session.
+// They run inside a call of a session, which its transport knows.
 struct Callbacks {
   // Sets all of them.
   static void install(SSL_CTX* context, const Credentials& credentials);
-  // The transport of a session: the input of the running call, and its output. Null without memory.
-  static bssl::UniquePtr<BIO> transport(Session& session);
+  // Null without memory.
+  static bssl::UniquePtr<BIO> makeBio(Transport& transport);
 
   static const Credentials& credentialsOf(const SSL* ssl);
   static void note(const SSL* ssl, Verdict verdict);

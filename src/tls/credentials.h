@@ -34,7 +34,7 @@ struct ServerPolicy {
   std::vector<Named> named;
 
   // Exact before wildcard; the fallback otherwise.
-  const Credentials& choose(std::string_view serverName) const;
+  const std::shared_ptr<const Credentials>& choose(std::string_view serverName) const;
 };
 
 }  // namespace warren::tls

@@ -20,18 +20,18 @@ std::string canonical(std::string_view name) {
 
 }  // namespace
 
-const Credentials& ServerPolicy::choose(std::string_view serverName) const {
+const std::shared_ptr<const Credentials>& ServerPolicy::choose(std::string_view serverName) const {
   WARREN_CHECK(fallback != nullptr);
-  if (serverName.empty() || named.empty()) return *fallback;
+  if (serverName.empty() || named.empty()) return fallback;
   const std::string name = canonical(serverName);
   const size_t dot = std::min(name.find('.'), name.size());
   const std::string wildcard = "*" + name.substr(dot);
-  const Credentials* covered = fallback.get();
+  const std::shared_ptr<const Credentials>* covered = &fallback;
   for (const Named& one : named) {
     WARREN_CHECK(one.credentials != nullptr);
-    if (one.name == name) return *one.credentials;
+    if (one.name == name) return one.credentials;
     // "*.example.com" covers one label that is there, so neither "example.com" nor ".example.com".
-    if (dot > 0 && wildcard.size() > 1 && one.name == wildcard) covered = one.credentials.get();
+    if (dot > 0 && wildcard.size() > 1 && one.name == wildcard) covered = &one.credentials;
   }
   return *covered;
 }

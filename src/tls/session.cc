@@ -22,42 +22,60 @@ constexpr size_t kRecordOverhead = 80;
 
 }  // namespace
 
-// A call into BoringSSL: lends it the input, and keeps the error queue clean.
+// A call into BoringSSL: lends it the input, and is whom it calls back. BoringSSL empties its queue of errors
+// at the start of each; what fails empties it as well, so that nobody else finds errors of ours.
 class Session::Call {
  public:
-  Call(Session& session, Bytes* input) : session_(session) {
-    WARREN_CHECK(session.input_ == nullptr);
-    session_.input_ = input;
+  Call(Session& session, Bytes* input) : transport_(session.transport()) {
+    WARREN_CHECK(transport_.running_ == nullptr);
+    transport_.running_ = &session;
+    transport_.input_ = input;
+    transport_.failed_ = false;
   }
   ~Call() {
-    ErrorScope::forget();
-    session_.input_ = nullptr;
+    WARREN_DCHECK(ERR_peek_error() == 0);
+    transport_.running_ = nullptr;
   }
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
  private:
-  ErrorScope scope_;
-  Session& session_;
+  Transport& transport_;
 };
 
 void Session::Free::operator()(ssl_st* ssl) const { SSL_free(ssl); }
 void Session::Free::operator()(ssl_session_st* session) const { SSL_SESSION_free(session); }
 
-Session::Session(const Credentials& credentials, base::RingBuffer& output)
-    : credentials_(&credentials),
-      output_(&output),
-      fragment_(static_cast<uint16_t>(credentials.maxSendFragment)),
-      requestCert_(credentials.requestCert),
-      rejectUnauthorized_(credentials.rejectUnauthorized) {}
+Session::Session(std::shared_ptr<const Credentials> credentials)
+    : credentials_(std::move(credentials)),
+      fragment_(static_cast<uint16_t>(credentials_->maxSendFragment)),
+      requestCert_(credentials_->requestCert),
+      rejectUnauthorized_(credentials_->rejectUnauthorized) {}
 
 Session::~Session() = default;
+Session::Session(Session&& other) noexcept = default;
+Session& Session::operator=(Session&& other) noexcept = default;
+
+bool Session::isClient() const { return credentials_->role == Role::client; }
+
+Transport& Session::transport() const {
+  return *static_cast<Transport*>(BIO_get_data(SSL_get_rbio(ssl_.get())));
+}
+
+Session::Aside& Session::aside() {
+  if (aside_ == nullptr) aside_ = std::make_unique<Aside>();
+  return *aside_;
+}
+
+const Error& Session::error() const {
+  static const Error none;
+  return aside_ != nullptr ? aside_->error : none;
+}
 
 // --- making one --------------------------------------------------------------------------------
 
-Result<std::unique_ptr<Session>> Session::client(std::shared_ptr<const Credentials> credentials,
-                                                 const std::string& host,
-                                                 base::RingBuffer& output) {
+Result<Session> Session::client(std::shared_ptr<const Credentials> credentials,
+                                const std::string& host, Transport& transport) {
   WARREN_CHECK(credentials != nullptr && credentials->role == Role::client);
   const std::string& asked = credentials->serverName.empty() ? host : credentials->serverName;
   const std::string expected = canonicalHost(asked);
@@ -68,56 +86,56 @@ Result<std::unique_ptr<Session>> Session::client(std::shared_ptr<const Credentia
   if (expected.size() > 255 || expected.find('\0') != std::string::npos) {
     return Error(Usage::invalid, Step::handshake, "\"" + expected + "\" is no name to ask for");
   }
-  std::unique_ptr<Session> session(new Session(*credentials, output));
-  session->host_ = expected;
-  session->own_ = std::move(credentials);
-  const Call call(*session, nullptr);
-  if (!session->start() || !session->startClient()) return outOfMemory(Step::handshake);
-  session->offerCached();
+  Session session(std::move(credentials));
+  session.aside().host = expected;
+  const ErrorScope scope;
+  const bool started = session.start(transport) && session.startClient();
+  if (started) session.offerCached();
+  ErrorScope::forget();
+  if (!started) return outOfMemory(Step::handshake);
   return session;
 }
 
-Result<std::unique_ptr<Session>> Session::server(std::shared_ptr<const ServerPolicy> policy,
-                                                 base::RingBuffer& output) {
+Result<Session> Session::server(std::shared_ptr<const ServerPolicy> policy, Transport& transport) {
   WARREN_CHECK(policy != nullptr && policy->fallback != nullptr);
   WARREN_CHECK(policy->fallback->role == Role::server);
-  std::unique_ptr<Session> session(new Session(*policy->fallback, output));
-  session->policy_ = std::move(policy);
-  const Call call(*session, nullptr);
-  if (!session->start()) return outOfMemory(Step::handshake);
-  SSL_set_accept_state(session->ssl_.get());
+  Session session(policy->fallback);
+  session.aside().policy = std::move(policy);
+  const ErrorScope scope;
+  const bool started = session.start(transport);
+  ErrorScope::forget();
+  if (!started) return outOfMemory(Step::handshake);
+  SSL_set_accept_state(session.ssl_.get());
   return session;
 }
 
-bool Session::start() {
+bool Session::start(Transport& transport) {
   SSL* const ssl = SSL_new(credentials_->context.get());
   ssl_.reset(ssl);
-  if (ssl == nullptr) return false;
-  bssl::UniquePtr<BIO> transport = Callbacks::transport(*this);
-  if (!transport) return false;
-  BIO* const bio = transport.release();
-  SSL_set_bio(ssl, bio, bio);
-  SSL_set_app_data(ssl, this);
+  BIO* const bio = transport.bio();
+  if (ssl == nullptr || bio == nullptr) return false;
+  BIO_up_ref(bio);
+  SSL_set_bio(ssl, bio, bio);             // takes one reference for both
   SSL_set_shed_handshake_config(ssl, 1);  // what only the handshake needs goes with it
   return credentials_->apply(ssl) && applyVerifyMode();
 }
 
 // The credentials of the name that the client has asked for.
-bool Session::follow(const Credentials& chosen) {
-  if (&chosen == credentials_) return true;
-  if (SSL_set_SSL_CTX(ssl_.get(), chosen.context.get()) == nullptr) return false;
-  credentials_ = &chosen;
-  fragment_ = static_cast<uint16_t>(chosen.maxSendFragment);
+bool Session::follow(const std::shared_ptr<const Credentials>& chosen) {
+  if (chosen == credentials_) return true;
+  if (SSL_set_SSL_CTX(ssl_.get(), chosen->context.get()) == nullptr) return false;
+  credentials_ = chosen;
+  fragment_ = static_cast<uint16_t>(chosen->maxSendFragment);
   if (!ownVerifyMode_) {
-    requestCert_ = chosen.requestCert;
-    rejectUnauthorized_ = chosen.rejectUnauthorized;
+    requestCert_ = chosen->requestCert;
+    rejectUnauthorized_ = chosen->rejectUnauthorized;
   }
-  return chosen.apply(ssl_.get()) && applyVerifyMode();
+  return chosen->apply(ssl_.get()) && applyVerifyMode();
 }
 
 // verifyChain decides what comes of it.
 bool Session::applyVerifyMode() {
-  const int insist = own_ == nullptr && rejectUnauthorized_ ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0;
+  const int insist = !isClient() && rejectUnauthorized_ ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0;
   SSL_set_verify(ssl_.get(), verifies() ? SSL_VERIFY_PEER | insist : SSL_VERIFY_NONE, nullptr);
   if (!verifies() || credentials_->trustsSome) return true;
   X509_STORE* const roots = systemRoots().store.get();
@@ -126,16 +144,17 @@ bool Session::applyVerifyMode() {
 
 bool Session::startClient() {
   SSL_set_connect_state(ssl_.get());
-  if (!setScope(host_)) return false;
-  if (host_.empty()) return true;
-  if (!expectHost(ssl_.get(), host_)) return false;
+  const std::string& host = aside_->host;
+  if (!setScope(host)) return false;
+  if (host.empty()) return true;
+  if (!expectHost(ssl_.get(), host)) return false;
   // RFC 6066, 3: literal addresses are not asked for.
-  return isAddress(host_) || SSL_set_tlsext_host_name(ssl_.get(), host_.c_str()) == 1;
+  return isAddress(host) || SSL_set_tlsext_host_name(ssl_.get(), host.c_str()) == 1;
 }
 
 void Session::offerCached() {
-  if (!own_->cache) return;
-  const bssl::UniquePtr<SSL_SESSION> known = own_->cache->take(host_);
+  if (!credentials_->cache) return;
+  const bssl::UniquePtr<SSL_SESSION> known = credentials_->cache->take(aside_->host);
   if (known) SSL_set_session(ssl_.get(), known.get());
 }
 
@@ -158,7 +177,7 @@ Session::Received Session::receive(Bytes& input, std::span<std::byte> into) {
   WARREN_CHECK(!into.empty());
   if (drained_ && input.empty()) return {State::more};
   Received received{State::failed};
-  if (!error_) {
+  if (!failed_) {
     const Call call(*this, &input);
     received = ready_ ? read(into) : handshake();
   }
@@ -171,7 +190,9 @@ Session::Received Session::receive(Bytes& input, std::span<std::byte> into) {
 Session::Received Session::handshake() {
   started_ = true;
   const int returned = SSL_do_handshake(ssl_.get());
-  return returned == 1 ? becomeReady() : outcome(returned);
+  const Received received = returned == 1 ? becomeReady() : outcome(returned);
+  ErrorScope::forget();  // certificates leave some that are no failure
+  return received;
 }
 
 Session::Received Session::becomeReady() {
@@ -179,33 +200,40 @@ Session::Received Session::becomeReady() {
       SSL_get0_peer_certificates(ssl_.get()) != nullptr) {
     // The certificate was not looked at again: what was found then is kept with the session.
     const long code = SSL_get_verify_result(ssl_.get());
-    verdict_ = std::make_unique<Verdict>(Verdict{static_cast<int>(code), {}});
+    aside().verdict = std::make_unique<Verdict>(Verdict{static_cast<int>(code), {}});
     if (code != X509_V_OK && rejectUnauthorized_) {
       SSL_send_fatal_alert(ssl_.get(), SSL_AD_BAD_CERTIFICATE);
-      return fail(verifyError(*verdict_));
+      return fail(verifyError(*verdict()));
     }
   }
   ready_ = true;
   if (!limitRecords()) return fail(outOfMemory(Step::handshake));
+  if (!isClient() && verdict() == nullptr) aside_.reset();
   return {State::ready};
 }
 
+// A record that was the last of the input is all there is: no further call is needed to find that out.
 Session::Received Session::read(std::span<std::byte> into) {
+  const Transport& transport = this->transport();
   size_t plain = 0;
   int returned = 1;
-  while (plain < into.size() && returned > 0) {
+  drained_ = false;
+  while (plain < into.size() && returned > 0 && !drained_) {
     const size_t room = std::min(into.size() - plain, kLargestWrite);
     returned = SSL_read(ssl_.get(), into.data() + plain, static_cast<int>(room));
-    if (returned > 0) plain += static_cast<size_t>(returned);
+    if (returned <= 0) break;
+    plain += static_cast<size_t>(returned);
+    drained_ = transport.input_->empty() && SSL_has_pending(ssl_.get()) == 0;
   }
-  drained_ = returned <= 0 && SSL_get_error(ssl_.get(), returned) == SSL_ERROR_WANT_READ;
-  // How it ended, if it did, BoringSSL says again at the next call.
-  if (plain > 0) return {State::plaintext, plain};
-  return outcome(returned);
+  if (returned > 0) return {State::plaintext, plain};
+  drained_ = SSL_get_error(ssl_.get(), returned) == SSL_ERROR_WANT_READ;
+  if (plain == 0) return outcome(returned);
+  ErrorScope::forget();  // how it ended, if it did, BoringSSL says again at the next call
+  return {State::plaintext, plain};
 }
 
 Session::Received Session::outcome(int returned) {
-  const int why = outputFailed_ ? SSL_ERROR_SYSCALL : SSL_get_error(ssl_.get(), returned);
+  const int why = transport().failed_ ? SSL_ERROR_SYSCALL : SSL_get_error(ssl_.get(), returned);
   if (why == SSL_ERROR_WANT_READ) return {State::more};
   if (why == SSL_ERROR_ZERO_RETURN && ready_) return {State::ended};
   return fail(failure());
@@ -213,45 +241,49 @@ Session::Received Session::outcome(int returned) {
 
 Session::Received Session::fail(Error error) {
   WARREN_CHECK(error);
-  error_ = std::move(error);
-  latest_.reset();
+  failed_ = true;
+  aside().error = std::move(error);
+  aside_->latest.reset();
+  ErrorScope::forget();
   return {State::failed};
 }
 
 Error Session::failure() const {
   const Step step = ready_ ? Step::read : Step::handshake;
   const uint32_t error = ErrorScope::takeTls();
-  if (outputFailed_) return {Origin::kernel, ENOMEM, step, "no memory for what TLS has to send"};
+  if (transport().failed_)
+    return {Origin::kernel, ENOMEM, step, "no memory for what TLS has to send"};
   if (error == 0) return alertError(SSL_AD_CLOSE_NOTIFY, step);  // where it is no proper end
   const bool unverified =
       ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) == SSL_R_CERTIFICATE_VERIFY_FAILED;
-  if (unverified && verdict_ != nullptr && verdict_->code != X509_V_OK) {
-    return verifyError(*verdict_);
+  if (unverified && verdict() != nullptr && verdict()->code != X509_V_OK) {
+    return verifyError(*verdict());
   }
   return errorOf(error, step);
 }
 
-bool Session::pending() const { return !error_ && SSL_pending(ssl_.get()) > 0; }
+bool Session::pending() const { return !failed_ && SSL_pending(ssl_.get()) > 0; }
 
 // --- sending -----------------------------------------------------------------------------------
 
 Result<size_t> Session::send(Bytes plain) {
   WARREN_CHECK(ready_);
-  if (error_) return error_;
+  if (failed_) return error();
   if (closed_) return Error(Usage::ended, Step::write, "our side of TLS is closed");
   const size_t records = plain.size() / 512 + 2;  // at least: a fragment is not smaller
+  base::RingBuffer& output = transport().output();
   if (plain.size() > kLargestWrite ||
-      !output_->reserve(output_->size() + plain.size() + records * kRecordOverhead)) {
+      !output.reserve(output.size() + plain.size() + records * kRecordOverhead)) {
     return size_t{0};
   }
   const Call call(*this, nullptr);
   const size_t quick = fragment_ > kQuickRecord ? std::min<size_t>(plain.size(), quickLeft_) : 0;
   if (quick > 0) {
-    if (!seal(plain.first(quick))) return error_;
+    if (!seal(plain.first(quick))) return error();
     quickLeft_ = static_cast<uint16_t>(quickLeft_ - quick);
     if (quickLeft_ == 0) limitRecords();
   }
-  if (quick < plain.size() && !seal(plain.subspan(quick))) return error_;
+  if (quick < plain.size() && !seal(plain.subspan(quick))) return error();
   return plain.size();
 }
 
@@ -272,12 +304,12 @@ bool Session::limitRecords() {
 }
 
 void Session::close() {
-  if (!ready_ || closed_ || error_) return;
+  if (!ready_ || closed_ || failed_) return;
   closed_ = true;
   const Call call(*this, nullptr);
   // Sends ours and waits for nothing: the peer's is a matter of `receive`.
   SSL_shutdown(ssl_.get());
-  if (outputFailed_) fail(failure());
+  transport().failed_ ? static_cast<void>(fail(failure())) : ErrorScope::forget();
 }
 
 }  // namespace warren::tls

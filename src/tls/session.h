@@ -10,8 +10,8 @@
 #include <string_view>
 #include <vector>
 
-#include "base/ring_buffer.h"
 #include "tls/credentials.h"
+#include "tls/transport.h"
 #include "warren/bytes.h"
 #include "warren/result.h"
 #include "warren/tls.h"
@@ -22,27 +22,24 @@ struct ssl_session_st;
 
 namespace warren::tls {
 
-struct Pair;
 struct Verdict;
 
 // Knows no descriptor, no clock and no callback of ours: ciphertext goes in and plaintext comes out,
-// and the other way round. What has to be sent (handshake, records, alerts) is appended to the ring
-// that was given, whichever direction was asked for.
+// and the other way round, through the transport that was given.
 //   owner   a connection
-//   memory  no buffer of its own while idle
-//   thread  one at a time
+//   memory  no buffer of its own while idle, and nothing of what only the handshake needs
+//   thread  the transport's
 // Invariant: once it has failed it stays so, and touches neither input nor output.
 class Session {
  public:
   // `host` is what was dialed: a name is asked for (SNI) and verified, an address is verified only.
   // Without a host, a server name in the options stands in for it.
-  static Result<std::unique_ptr<Session>> client(std::shared_ptr<const Credentials> credentials,
-                                                 const std::string& host, base::RingBuffer& output);
-  static Result<std::unique_ptr<Session>> server(std::shared_ptr<const ServerPolicy> policy,
-                                                 base::RingBuffer& output);
+  static Result<Session> client(std::shared_ptr<const Credentials> credentials,
+                                const std::string& host, Transport& transport);
+  static Result<Session> server(std::shared_ptr<const ServerPolicy> policy, Transport& transport);
   ~Session();
-  Session(const Session&) = delete;
-  Session& operator=(const Session&) = delete;
+  Session(Session&& other) noexcept;
+  Session& operator=(Session&& other) noexcept;
 
   enum class State : uint8_t {
     more,       // wants more ciphertext
@@ -77,7 +74,7 @@ class Session {
   bool alerted() const { return alerted_; }
   // What made it fail: Origin::tls with an alert, a verify code or a library reason; the name() of the
   // error is e.g. "CERT_HAS_EXPIRED" and the detail a sentence.
-  const Error& error() const { return error_; }
+  const Error& error() const;
 
   // Facts; empty or unknown before they are known.
   bool authorized() const;           // the peer has shown a certificate, and it verifies
@@ -124,12 +121,23 @@ class Session {
     void operator()(ssl_session_st* session) const;
   };
 
-  Session(const Credentials& credentials, base::RingBuffer& output);
-  bool start();
+  // What a session needs while it shakes hands. Servers drop it then, unless there was something to verify;
+  // clients keep it.
+  struct Aside {
+    std::shared_ptr<const ServerPolicy> policy;    // server: whom the name chooses from
+    std::string host;                              // client: whom we expect
+    std::unique_ptr<ssl_session_st, Free> latest;  // client: what could be resumed
+    std::unique_ptr<Verdict> verdict;  // null until the peer's certificate was looked at
+    Error error;
+  };
+
+  explicit Session(std::shared_ptr<const Credentials> credentials);
+  bool start(Transport& transport);
   bool startClient();
-  bool follow(const Credentials& chosen);
+  bool follow(const std::shared_ptr<const Credentials>& chosen);
   bool applyVerifyMode();
-  bool verifies() const { return own_ != nullptr || requestCert_; }
+  bool isClient() const;
+  bool verifies() const { return isClient() || requestCert_; }
   void offerCached();
   bool setScope(const std::string& name);
   bool inScope(const ssl_session_st* known) const;
@@ -142,32 +150,31 @@ class Session {
   bool limitRecords();
   Received fail(Error error);
   Error failure() const;
+  Transport& transport() const;
+  Aside& aside();
+  const ssl_session_st* latest() const;  // null before the handshake is done
+  const Verdict* verdict() const { return aside_ != nullptr ? aside_->verdict.get() : nullptr; }
 
   std::unique_ptr<ssl_st, Free> ssl_;
-  std::unique_ptr<ssl_session_st, Free> latest_;  // client: what could be resumed
-  std::shared_ptr<const Credentials> own_;        // client
-  std::shared_ptr<const ServerPolicy> policy_;    // server
-  const Credentials* credentials_;                // the ones in force
-  const Pair* pair_ = nullptr;                    // what we have shown
-  std::unique_ptr<Verdict> verdict_;              // null until the peer's certificate was looked at
-  base::RingBuffer* output_;
-  Bytes* input_ = nullptr;  // of the call that runs
-  std::string host_;        // client: whom we expect
-  Error error_;
+  std::shared_ptr<const Credentials> credentials_;  // the ones in force
+  std::unique_ptr<Aside> aside_;
   uint16_t fragment_;                 // the longest record
   uint16_t quickLeft_ = kQuickStart;  // bytes still to go out in short records
   uint16_t signatures_ = 0;           // shared ones: bits, places in the table of them
-  bool requestCert_;                  // of the credentials in force, or set for this session
-  bool rejectUnauthorized_;
-  bool ownVerifyMode_ = false;
-  bool started_ = false;
-  bool ready_ = false;
-  bool closed_ = false;
-  bool outputFailed_ = false;
-  bool drained_ = false;  // nothing comes without more input
-  bool alerted_ = false;
-  bool seesEcdsa_ = true;  // server: what the client's TLS 1.2 ciphers can be signed with
-  bool seesRsa_ = true;
+  uint16_t shown_ = 0;                // which of our pairs, counted from 1; 0: none
+  bool requestCert_ : 1;              // of the credentials in force, or set for this session
+  bool rejectUnauthorized_ : 1;
+  bool ownVerifyMode_ : 1 = false;
+  bool started_ : 1 = false;
+  bool ready_ : 1 = false;
+  bool closed_ : 1 = false;
+  bool failed_ : 1 = false;
+  bool drained_ : 1 = false;  // nothing comes without more input
+  bool alerted_ : 1 = false;
+  bool seesEcdsa_ : 1 = true;  // server: what the client's TLS 1.2 ciphers can be signed with
+  bool seesRsa_ : 1 = true;
 };
+
+static_assert(sizeof(Session) <= 48, "idle TLS sockets are many");
 
 }  // namespace warren::tls

@@ -26,11 +26,11 @@ std::string finishedOf(const SSL* ssl, Finished read) {
 }  // namespace
 
 bool Session::authorized() const {
-  return ready_ && verdict_ != nullptr && verdict_->code == X509_V_OK;
+  return ready_ && verdict() != nullptr && verdict()->code == X509_V_OK;
 }
 
 Error Session::authorizationError() const {
-  if (verdict_ != nullptr) return verifyError(*verdict_);
+  if (verdict() != nullptr) return verifyError(*verdict());
   const bool shown = !ready_ || !verifies();
   if (shown) return {};
   return reasonError(SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, Step::handshake);
@@ -44,7 +44,7 @@ std::string Session::alpnProtocol() const {
 }
 
 std::string Session::serverName() const {
-  if (own_ != nullptr) return isAddress(host_) ? std::string() : host_;
+  if (isClient()) return isAddress(aside_->host) ? std::string() : aside_->host;
   const char* const name = SSL_get_servername(ssl_.get(), TLSEXT_NAMETYPE_host_name);
   return name != nullptr ? name : std::string();
 }
@@ -78,9 +78,9 @@ std::vector<Certificate> Session::peerCertificates() const {
 }
 
 std::optional<Certificate> Session::certificate() const {
-  if (pair_ == nullptr) return std::nullopt;
+  if (shown_ == 0) return std::nullopt;
   const ErrorScope scope;
-  return describe(pair_->chain.front().get());
+  return describe(credentials_->pairs[shown_ - 1].chain.front().get());
 }
 
 std::vector<std::string> Session::sharedSignatureAlgorithms() const {
@@ -95,13 +95,17 @@ std::vector<std::string> Session::sharedSignatureAlgorithms() const {
 
 // --- resumption --------------------------------------------------------------------------------
 
+const ssl_session_st* Session::latest() const {
+  return ready_ && aside_ != nullptr ? aside_->latest.get() : nullptr;
+}
+
 std::string Session::session() const {
-  const bool usable = ready_ && latest_ != nullptr && SSL_SESSION_is_resumable(latest_.get());
-  if (!usable) return {};
+  const SSL_SESSION* const latest = this->latest();
+  if (latest == nullptr || !SSL_SESSION_is_resumable(latest)) return {};
   const ErrorScope scope;
   uint8_t* data = nullptr;
   size_t size = 0;
-  if (!SSL_SESSION_to_bytes(latest_.get(), &data, &size)) {
+  if (!SSL_SESSION_to_bytes(latest, &data, &size)) {
     ErrorScope::forget();
     return {};
   }
@@ -110,10 +114,11 @@ std::string Session::session() const {
 }
 
 std::string Session::ticket() const {
-  if (!ready_ || latest_ == nullptr) return {};
+  const SSL_SESSION* const latest = this->latest();
+  if (latest == nullptr) return {};
   const uint8_t* data = nullptr;
   size_t size = 0;
-  SSL_SESSION_get0_ticket(latest_.get(), &data, &size);
+  SSL_SESSION_get0_ticket(latest, &data, &size);
   return std::string(textOf(data, size));
 }
 
@@ -127,10 +132,10 @@ bool Session::inScope(const ssl_session_st* known) const {
 }
 
 bool Session::setSession(std::string_view bytes) {
-  if (own_ == nullptr || started_ || error_) return false;
+  if (!isClient() || started_ || failed_) return false;
   const ErrorScope scope;
   const bssl::UniquePtr<SSL_SESSION> known(
-      SSL_SESSION_from_bytes(octets(bytes), bytes.size(), own_->context.get()));
+      SSL_SESSION_from_bytes(octets(bytes), bytes.size(), credentials_->context.get()));
   ErrorScope::forget();
   if (!known || !inScope(known.get())) return false;
   return SSL_set_session(ssl_.get(), known.get()) == 1;
@@ -182,24 +187,25 @@ bool Session::setServerName(std::string_view name) {
   std::string expected = canonicalHost(std::string(name));
   const bool possible =
       !expected.empty() && expected.size() <= 255 && expected.find('\0') == std::string::npos;
-  if (own_ == nullptr || started_ || error_ || !possible) return false;
-  host_ = std::move(expected);
+  if (!isClient() || started_ || failed_ || !possible) return false;
+  aside_->host = std::move(expected);
+  Transport& transport = this->transport();
   const ErrorScope scope;
   // Another one: BoringSSL does not unlearn whom to expect.
-  const bool done = start() && startClient();
+  const bool done = start(transport) && startClient();
   ErrorScope::forget();
   if (!done) fail(outOfMemory(Step::handshake));
   return done;
 }
 
 bool Session::setVerifyMode(bool requestCert, bool rejectUnauthorized) {
-  const bool nobody = own_ != nullptr && host_.empty() && rejectUnauthorized;  // to verify
-  if (started_ || error_ || nobody) return false;
+  const bool nobody = isClient() && aside_->host.empty() && rejectUnauthorized;  // to verify
+  if (started_ || failed_ || nobody) return false;
   ownVerifyMode_ = true;
   requestCert_ = requestCert;
   rejectUnauthorized_ = rejectUnauthorized;
   const ErrorScope scope;
-  const bool done = applyVerifyMode() && (own_ == nullptr || setScope(host_));
+  const bool done = applyVerifyMode() && (!isClient() || setScope(aside_->host));
   ErrorScope::forget();
   return done;
 }

@@ -1,5 +1,6 @@
 // TLS on a kernel that does as it is told: what a real one does too rarely to be tested on.
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "support/certificates.h"
@@ -20,7 +21,7 @@ class Far {
     Far far(std::move(peer));
     far.session_ =
         tls::Session::client(tls::makeCredentials(clientTls(), tls::Role::client).value(),
-                             "localhost", *far.output_)
+                             "localhost", *far.transport_)
             .value();
     return far;
   }
@@ -28,7 +29,7 @@ class Far {
     Far far(std::move(peer));
     auto policy = std::make_shared<tls::ServerPolicy>();
     policy->fallback = tls::makeCredentials(serverTls(), tls::Role::server).value();
-    far.session_ = tls::Session::server(std::move(policy), *far.output_).value();
+    far.session_ = tls::Session::server(std::move(policy), *far.transport_).value();
     return far;
   }
 
@@ -59,12 +60,13 @@ class Far {
  private:
   explicit Far(Peer at) : peer(std::move(at)) {}
   void pass() {
-    for (const Bytes& part : output_->readable()) REQUIRE(peer.send(part) == part.size());
-    output_->clear();
+    base::RingBuffer& output = transport_->output();
+    for (const Bytes& part : output.readable()) REQUIRE(peer.send(part) == part.size());
+    output.clear();
   }
 
-  std::unique_ptr<base::RingBuffer> output_ = std::make_unique<base::RingBuffer>();
-  std::unique_ptr<tls::Session> session_;
+  std::unique_ptr<tls::Transport> transport_ = std::make_unique<tls::Transport>();
+  std::optional<tls::Session> session_;
 };
 
 ListenOptions<> secured() {

@@ -465,7 +465,7 @@ TEST_CASE("the name decides on the credentials: exact, then wildcard, then the f
   policy.named = {{"*.example.com", credentials()},
                   {"a.example.com", credentials()},
                   {"localhost", credentials()}};
-  const auto chosen = [&policy](const char* name) { return &policy.choose(name); };
+  const auto chosen = [&policy](const char* name) { return policy.choose(name).get(); };
   const tls::Credentials* const wildcard = policy.named[0].credentials.get();
   CHECK(chosen("a.example.com") == policy.named[1].credentials.get());
   CHECK(chosen("A.Example.COM") == policy.named[1].credentials.get());

@@ -45,8 +45,8 @@ void End::feed(std::string_view cipher, size_t room) {
 
 std::string End::take() {
   std::string all;
-  for (const Bytes part : ring->readable()) all += asText(part);
-  ring->consume(ring->size());
+  for (const Bytes part : output().readable()) all += asText(part);
+  output().clear();
   return all;
 }
 
@@ -64,7 +64,7 @@ void Ends::run(size_t chunk) {
       to.feed(std::string_view(all).substr(at, chunk));
     }
   };
-  while (!client.ring->empty() || !server.ring->empty()) {
+  while (!client.output().empty() || !server.output().empty()) {
     carry(client, server);
     carry(server, client);
   }
@@ -106,8 +106,8 @@ std::shared_ptr<const tls::ServerPolicy> policyOf(const TlsOptions& options) {
 Ends connected(std::shared_ptr<const tls::ServerPolicy> policy,
                std::shared_ptr<const tls::Credentials> credentials, const std::string& host) {
   Ends both;
-  auto client = Session::client(std::move(credentials), host, *both.client.ring);
-  auto server = Session::server(std::move(policy), *both.server.ring);
+  auto client = Session::client(std::move(credentials), host, *both.client.transport);
+  auto server = Session::server(std::move(policy), *both.server.transport);
   REQUIRE(client);
   REQUIRE(server);
   both.client.session = std::move(*client);

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
-#include "base/ring_buffer.h"
 #include "support/certificates.h"
 #include "tls/credentials.h"
 #include "tls/session.h"
@@ -13,13 +13,14 @@ namespace warren::test {
 
 struct End {
   // At a place of its own: a session keeps its address.
-  std::unique_ptr<base::RingBuffer> ring = std::make_unique<base::RingBuffer>();
-  std::unique_ptr<tls::Session> session;
+  std::unique_ptr<tls::Transport> transport = std::make_unique<tls::Transport>();
+  std::optional<tls::Session> session;
   std::string plain;  // everything received
   int readies = 0;
   bool ended = false;
   bool failed = false;
 
+  base::RingBuffer& output() { return transport->output(); }
   // Gives it ciphertext, or nothing to begin with, and calls until it wants more.
   void feed(std::string_view cipher, size_t room = 16384);
   // Everything it wants to send, taken out.

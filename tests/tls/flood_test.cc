@@ -112,7 +112,7 @@ TEST_CASE("beyond maxHandshakes connections wait in the kernel's queue until one
       runUntil(reactor, [&] {
         client.sendAll(ends.client.take());
         ends.client.feed(client.readSome());
-        return ends.client.readies == 1 && ends.client.ring->empty();
+        return ends.client.readies == 1 && ends.client.output().empty();
       });
     };
     shake(clients[0]);

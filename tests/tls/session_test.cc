@@ -97,16 +97,16 @@ TEST_CASE("the client's first flight may be cut at every byte") {
   const auto credentials = clientCredentials(clientOptions());
   Ends first = connected(policy, credentials);
   first.client.feed({});
-  const size_t size = first.client.ring->size();
+  const size_t size = first.client.output().size();
   for (size_t cut = 1; cut < size; ++cut) {
     Ends both = connected(policy, credentials);
     both.client.feed({});
     const std::string hello = both.client.take();
     REQUIRE(hello.size() == size);
     both.server.feed(std::string_view(hello).substr(0, cut));
-    REQUIRE(both.server.ring->empty());
+    REQUIRE(both.server.output().empty());
     both.server.feed(std::string_view(hello).substr(cut));
-    REQUIRE_FALSE(both.server.ring->empty());
+    REQUIRE_FALSE(both.server.output().empty());
     REQUIRE_FALSE(both.server.failed);
   }
 }
@@ -120,7 +120,7 @@ TEST_CASE("the server's flight and the client's answer may be cut at every byte"
       Ends both = connected(policy, credentials);
       both.client.feed({});
       cutLeft = false;
-      while (!both.client.ring->empty() || !both.server.ring->empty()) {
+      while (!both.client.output().empty() || !both.server.output().empty()) {
         for (const auto& [from, to] :
              {std::pair(&both.client, &both.server), std::pair(&both.server, &both.client)}) {
           const std::string flight = from->take();
@@ -166,7 +166,7 @@ TEST_CASE("a session that is dropped in the middle of the handshake leaves nothi
   both.client.feed({});
   both.server.feed(both.client.take());
   both.client.session->close();  // nothing to close yet
-  CHECK(both.client.ring->empty());
+  CHECK(both.client.output().empty());
 }
 
 // --- data --------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ TEST_CASE("maxSendFragment makes records smaller, by option and later") {
 TEST_CASE("sending nothing sends nothing") {
   Ends both = shaken(serverOptions(), clientOptions());
   both.client.send("");
-  CHECK(both.client.ring->empty());
+  CHECK(both.client.output().empty());
 }
 
 TEST_CASE("a changed byte anywhere in a record ends the session with a reason") {
@@ -309,7 +309,7 @@ TEST_CASE("a session that has failed stays so and says the same") {
   both.server.feed("more");
   both.server.session->close();
   CHECK(both.server.session->error().message() == message);
-  CHECK(both.server.ring->empty());
+  CHECK(both.server.output().empty());
   CHECK_FALSE(both.server.session->pending());
   const Result<size_t> sent = both.server.session->send(asBytes("late"));
   CHECK(sent.error().message() == message);

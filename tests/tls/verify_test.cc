@@ -94,9 +94,9 @@ TEST_CASE("serverName takes the place of the dialed host, in SNI and in verifica
 }
 
 TEST_CASE("without any host there is nobody to verify, which is refused") {
-  base::RingBuffer output;
+  tls::Transport transport;
   TlsOptions options = clientOptions();
-  const auto none = tls::Session::client(clientCredentials(options), "", output);
+  const auto none = tls::Session::client(clientCredentials(options), "", transport);
   REQUIRE_FALSE(none);
   CHECK(none.error().is(Usage::missing));
   options.rejectUnauthorized = false;
@@ -105,10 +105,10 @@ TEST_CASE("without any host there is nobody to verify, which is refused") {
 }
 
 TEST_CASE("a host that cannot be asked for is refused") {
-  base::RingBuffer output;
+  tls::Transport transport;
   const auto credentials = clientCredentials(clientOptions());
-  CHECK_FALSE(tls::Session::client(credentials, std::string("a\0b", 3), output));
-  CHECK_FALSE(tls::Session::client(credentials, std::string(256, 'a'), output));
+  CHECK_FALSE(tls::Session::client(credentials, std::string("a\0b", 3), transport));
+  CHECK_FALSE(tls::Session::client(credentials, std::string(256, 'a'), transport));
 }
 
 TEST_CASE("the message about a wrong name says whose certificate it is") {
