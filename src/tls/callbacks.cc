@@ -81,6 +81,12 @@ bool evades(const ServerPolicy& policy) {
                      [&](const ServerPolicy::Named& one) { return insists(*one.credentials); });
 }
 
+// By a client, of a server; empty if it did not.
+std::string askedName(const SSL* ssl) {
+  const char* const name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  return name != nullptr ? name : "";
+}
+
 bool setPair(SSL* ssl, const Pair& pair) {
   std::vector<CRYPTO_BUFFER*> chain;
   for (const bssl::UniquePtr<CRYPTO_BUFFER>& one : pair.chain) chain.push_back(one.get());
@@ -154,12 +160,10 @@ int Callbacks::writeOutput(BIO* bio, const char* data, int size) {
 
 ssl_select_cert_result_t Callbacks::chooseCredentials(const SSL_CLIENT_HELLO* hello) {
   Session& session = sessionOf(hello->ssl);
-  const char* const asked = SSL_get_servername(hello->ssl, TLSEXT_NAMETYPE_host_name);
-  const std::string name = asked != nullptr ? asked : "";
+  const std::string name = askedName(hello->ssl);
   const ServerPolicy& policy = *session.aside_->policy;
   if (name.empty() && evades(policy)) return ssl_select_cert_error;
   if (!session.follow(policy.choose(name))) return ssl_select_cert_error;
-  if (!session.setScope(name)) return ssl_select_cert_error;
   noteCiphers(session, *hello);
   return ssl_select_cert_success;
 }
@@ -189,6 +193,9 @@ int Callbacks::choosePair(SSL* ssl, void*) {
   const std::vector<Pair>& pairs = session.credentials_->pairs;
   if (pairs.empty()) return 1;  // a client without one says so
   const bool tls13 = SSL_version(ssl) >= TLS1_3_VERSION;
+  // RFC 8446, 4.2.11: since TLS 1.3 a ticket belongs to no name. To a trust it does, where there is one.
+  const bool scoped = !session.isClient() && (session.verifies() || !tls13);
+  if (scoped && !session.setScope(askedName(ssl))) return 0;
   const uint16_t* algorithms = nullptr;
   const size_t count = SSL_get0_peer_verify_algorithms(ssl, &algorithms);
   session.signatures_ = shared(pairs, {algorithms, count}, tls13);
