@@ -264,6 +264,7 @@ class Connection : public base::Slot {
   Cold* cold() const;
   Cold* needCold();
   void dropCold();
+  void dropExtras();
   void dropColdIfIdle();
 
   // What only a socket that is not swept needs makes room for what is then still asked.

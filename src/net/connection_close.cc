@@ -140,8 +140,7 @@ bool Connection::release() {
   const Address local = has(kLocalAsked) ? localAddress() : Address();
   closeDescriptor();
   const uint64_t unsent = this->unsent();
-  dropCold();
-  dropSecure();
+  if (cold_ != nullptr || has(kSecure)) dropExtras();
   reactor().timers().cancel(links_.timeout);
   WARREN_CHECK(deadline_ == kNone);
   if (has(kHandshaking)) endHandshake();
@@ -203,12 +202,16 @@ Cold* Connection::needCold() {
 }
 
 void Connection::dropCold() {
-  if (cold() == nullptr) return;
   reactor().colds().give(cold());
 #if WARREN_TLS
   if (has(kSecure)) return static_cast<void>(secure_->cold = nullptr);
 #endif
   cold_ = nullptr;
+}
+
+void Connection::dropExtras() {
+  if (cold() != nullptr) dropCold();
+  dropSecure();
 }
 
 // An outbox goes back to the pool as soon as it is empty, unless what lies beside it is needed.
