@@ -87,7 +87,7 @@ constexpr DataType dataType() {
   static_assert(std::is_copy_constructible_v<Data> || std::default_initializable<Data>,
                 "a socket's Data is copied from the option `data`, or default-constructed");
   return {
-      std::is_empty_v<Data> ? 0 : sizeof(Data),
+      std::is_empty<Data>::value ? 0 : sizeof(Data),
       alignof(Data),
       [](void* at, const void* initial) {
         if constexpr (std::is_copy_constructible_v<Data>) {

@@ -15,7 +15,7 @@ uint32_t dataOffset(const detail::DataType& type) {
 
 }  // namespace
 
-HandlerCell::HandlerCell(ReactorImpl& itsReactor, detail::SocketRequest request,
+HandlerCell::HandlerCell(ReactorImpl& itsReactor, detail::SocketRequest&& request,
                          base::SlotId listenerId)
     : reactor(itsReactor),
       table(std::make_unique<HandlerTable>(std::move(request.handlers))),

@@ -25,7 +25,7 @@ class ReactorImpl;
 // theirs may be running.
 class HandlerCell {
  public:
-  HandlerCell(ReactorImpl& itsReactor, detail::SocketRequest request, base::SlotId listenerId);
+  HandlerCell(ReactorImpl& itsReactor, detail::SocketRequest&& request, base::SlotId listenerId);
   HandlerCell(const HandlerCell&) = delete;
   HandlerCell& operator=(const HandlerCell&) = delete;
 
