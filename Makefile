@@ -243,10 +243,11 @@ $(SIM_LIBRARY): $(call objects,$(filter-out src/os/sys_posix.cc src/os/poller_%.
 $(SUPPORT): $(call objects,$(SUPPORT_SOURCES)) $(BUILD)/sources.stamp
 	$(archive)
 
+# What else is linked; and, if given, what in the place of LINK_LIBRARIES.
 define link
 	@mkdir -p $(@D)
 	$(if $(QUIET),@echo '  LD  $@')
-	$(QUIET)$(CXX) $(CXXFLAGS) $(LINK_FLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(1) $(LINK_LIBRARIES)
+	$(QUIET)$(CXX) $(CXXFLAGS) $(LINK_FLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(1) $(or $(2),$(LINK_LIBRARIES))
 endef
 
 $(BUILD)/examples/%: $(BUILD)/obj/examples/%.o $(LIBRARY)
@@ -255,7 +256,12 @@ $(BUILD)/stress/%: $(BUILD)/obj/tests/stress/%.o $(SUPPORT) $(LIBRARY)
 	$(call link)
 # The peers that warren is measured against.
 $(BUILD)/bench/server_uv: BENCH_LIBRARIES = -luv
-$(BUILD)/bench/server_event: BENCH_LIBRARIES = -levent_core
+# These two speak TLS by the system's OpenSSL, and so must not see BoringSSL.
+$(BUILD)/bench/server_event: PEER_LIBRARIES = -levent_openssl -levent_core -lssl -lcrypto
+$(BUILD)/bench/server_asio: PEER_LIBRARIES = -lssl -lcrypto -pthread
+$(call objects,tests/bench/server_event.cc tests/bench/server_asio.cc): FLOOR_FLAGS = -Itests
+$(BUILD)/bench/server_event $(BUILD)/bench/server_asio: $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o
+	$(call link,,$(PEER_LIBRARIES))
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(LIBRARY)
 	$(call link,$(BENCH_LIBRARIES))
 $(BUILD)/%_fuzz: $(BUILD)/obj/fuzz/%_fuzz.o $(call objects,fuzz/engine.cc $(FUZZ_SHARED)) $(SUPPORT) $(LIBRARY)
