@@ -208,6 +208,7 @@ class Connection : public base::Slot {
   bool keepSealed(const base::RingBuffer& records);
   bool flushWire();
   void flushSealed();
+  bool notify();
   size_t seal(std::span<const Bytes> segments);
   size_t sealSome(Bytes bytes);
 

@@ -22,6 +22,9 @@ void Connection::close() {
 void Connection::leave(const Error& error) {
   mute();
   if (queued() > 0 && mayTransmit()) transmit({}, 0);
+  // The peer's end may have come before, and then there is nothing else to wait for.
+  if (secure() != nullptr && state_ == State::open) notify();
+  if (state_ == State::closed) return;  // no memory for what TLS has to send
   if (!mustLinger()) return finish(error);
   tellClosed(State::lingering, error);
   linger();

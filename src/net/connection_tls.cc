@@ -295,13 +295,16 @@ size_t Connection::sealSome(Bytes bytes) {
 void Connection::flushSealed() {
   if (!flushWire() || has(kHandshaking)) return;
   if (!has(kCorked) && cold() != nullptr && !cold()->outbox.empty()) seal({});
-  if (state_ == State::closed || queued() > 0 || has(kWriteDead) || !has(kFinOwed)) return;
-  if (!has(kNotified)) {
-    set(kNotified);
-    secure()->session.close();
-    if (!passOn(0)) return;
-  }
-  sendFin();
+  if (state_ != State::closed && has(kFinOwed) && notify()) sendFin();
+}
+
+// Our close_notify, behind all that is queued. True when the kernel has it.
+bool Connection::notify() {
+  if (queued() > 0 || has(kWriteDead)) return false;
+  if (has(kNotified)) return true;
+  set(kNotified);
+  secure()->session.close();
+  return passOn(0);
 }
 
 }  // namespace warren::net
@@ -322,6 +325,7 @@ void Connection::handshakeFailed(const Error&, bool) {}
 void Connection::endHandshake() {}
 void Connection::streamCut() {}
 void Connection::flushSealed() {}
+bool Connection::notify() { return true; }
 size_t Connection::seal(std::span<const Bytes>) { return 0; }
 Result<void> Connection::upgrade(const SharedTls&, Bytes) { return {}; }
 

@@ -50,6 +50,10 @@ class Far {
     REQUIRE(session_->send(asBytes(text)));
     pass();
   }
+  void end() {
+    session_->close();
+    pass();
+  }
   bool ready() const { return session_->ready(); }
   std::string error() const { return session_->error().name(); }
 
@@ -249,6 +253,30 @@ TEST_CASE("a peer that does not answer our close_notify is cut", "[tls]") {
     }
     REQUIRE(world.log.lines.back() == "close tooMuch/linger");
   }
+}
+
+TEST_CASE("a half-open socket that closes after the peer's end is no truncation to the peer",
+          "[tls]") {
+  ListenOptions<> options = secured();
+  options.allowHalfOpen = true;
+  Secured world(std::move(options));
+  world.shakeHands();
+  world.far.end();
+  world.settle();
+  REQUIRE(world.log.text() == "end");
+  SECTION("with a last word") { REQUIRE(world.socket.send("bye")); }
+  SECTION("without") {}
+  SECTION("and a full kernel") {
+    world.peer.room(0);
+    REQUIRE(world.socket.send("bye"));
+  }
+  world.socket.close();
+  world.settle();
+  world.peer.unlimitedRoom();
+  world.settle();
+  world.far.turn();
+  REQUIRE(world.far.ended);
+  REQUIRE(world.peer.ended());
 }
 
 TEST_CASE("half a record and a FIN are a truncation", "[tls]") {
