@@ -200,12 +200,13 @@ void Connection::decryptKept() {
   }
 }
 
-// The peer's FIN without its close_notify: whoever is between may have cut the stream.
+// The peer's FIN without its close_notify: whoever is between may have cut the stream. What a reset
+// leaves behind for reading, when a write was told of it, is no FIN.
 void Connection::streamCut() {
   if (has(kHandshaking)) {
     return handshakeFailed({Origin::kernel, ECONNRESET, Step::handshake, target()});
   }
-  if (has(kTolerant | kTlsFailed)) return onPeerEnd();
+  if (has(kTolerant | kTlsFailed) || !saidGoodbye()) return onPeerEnd();
   set(kReadDone);
   finish({Origin::tls, base::kTlsTruncated, Step::read, "the peer ended without close_notify"});
 }

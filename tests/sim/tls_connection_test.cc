@@ -279,6 +279,18 @@ TEST_CASE("a half-open socket that closes after the peer's end is no truncation 
   REQUIRE(world.peer.ended());
 }
 
+TEST_CASE("a reset that a TLS socket meets as it writes is told as a reset, not as a truncation",
+          "[tls]") {
+  Secured world;
+  world.shakeHands();
+  world.far.send("before");
+  world.peer.reset();
+  REQUIRE(world.socket.write("too late") == -1);
+  world.settle();
+  REQUIRE(world.log.input == "before");
+  REQUIRE(world.log.text() == "data, close ECONNRESET/write");
+}
+
 TEST_CASE("half a record and a FIN are a truncation", "[tls]") {
   Secured world;
   world.shakeHands();
