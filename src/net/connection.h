@@ -200,6 +200,7 @@ class Connection : public base::Slot {
   void endHandshake();
   void handshaken();
   void handshakeFailed(const Error& error, bool alerted = false);
+  void loseQueue();
   void sessionFailed(const Error& error, bool alerted);
   void streamCut();
   bool writable() const;

@@ -114,7 +114,8 @@ void Connection::handshakeFailed(const Error& error, bool alerted) {
   endHandshake();
   if (state_ == State::closed) return;
   ++reactor().stats().handshakeFailures;
-  set(kTlsFailed);  // a handler can send nothing any more
+  loseQueue();  // a handler can send nothing any more
+  if (!alerted && unsent() > 0) set(kReset);
   const bool lingers = alerted && mustLinger();
   if (connecting()) return failed(error, lingers);
   if (state_ == State::open) {
@@ -133,14 +134,19 @@ void Connection::handshakeFailed(const Error& error, bool alerted) {
   if (lingers) linger();
 }
 
-// Closing a descriptor with input unread would destroy an alert that is on its way: so the socket
-// lingers, as one does that has said something else. What is queued behind it is lost.
-void Connection::sessionFailed(const Error& error, bool alerted) {
+// Nothing goes through the session any more.
+void Connection::loseQueue() {
   set(kTlsFailed);
   if (Cold* cold = this->cold()) {
     cold->sealed += cold->outbox.size();
     cold->outbox.release();
   }
+}
+
+// Closing a descriptor with input unread would destroy an alert that is on its way: so the socket
+// lingers, as one does that has said something else. What is queued behind it is lost.
+void Connection::sessionFailed(const Error& error, bool alerted) {
+  loseQueue();
   if (has(kHandshaking)) return handshakeFailed(error, alerted);
   if (state_ == State::open && alerted) return leave(error);
   finish(error);

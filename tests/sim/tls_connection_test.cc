@@ -175,6 +175,34 @@ TEST_CASE("who takes no notice of an alert is cut", "[tls]") {
   REQUIRE(world.log.lines.size() == 1);
 }
 
+TEST_CASE("close inside handshake(false) drops what was sent before, and the program goes on",
+          "[tls]") {
+  World world;
+  ListenOptions<> options = secured();
+  options.hostname = "127.0.0.1";
+  options.port = 80;
+  Log log;
+  options.socket = keeping(log);
+  options.socket.open = [](Socket<> socket) { REQUIRE(socket.send("too early")); };
+  options.socket.handshake = [&log](Socket<> socket, bool ok, const Error& error) {
+    log.note(socket, ok ? "handshake" : error.name());
+    socket.close();
+  };
+  const auto listener = world.reactor.listen(std::move(options));
+  REQUIRE(listener);
+  Peer peer = world.kernel.connect(80);
+  world.settle();
+  SECTION("the client says nothing") { world.elapse(11s); }
+  SECTION("the client goes") { peer.shutdownWrite(); }
+  world.settle();
+  REQUIRE(log.lines.size() == 2);
+  REQUIRE(log.lines[1] == "close clean");
+  REQUIRE(log.socket.unsentBytes() == 9);
+  peer.close();
+  world.settle();
+  REQUIRE(world.reactor.stats().sockets == 0);
+}
+
 // --- short writes --------------------------------------------------------------------------------------
 
 TEST_CASE("records that the kernel takes byte by byte arrive whole, and count as unsent till then",
