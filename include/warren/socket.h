@@ -140,6 +140,7 @@ class SocketHandle {
   // Holds back `data`, and the `end` and `close` that follow the peer's FIN or reset, until `resume`.
   // The peer is slowed down by its full buffers. Neither nests. A failed write lifts a pause that waits
   // for `drain`, and so does one that was answered with -1 or false: no `drain` will come, `close` will.
+  // For the same reason a pause after either holds nothing back.
   void pause() const;
   void resume() const;
 

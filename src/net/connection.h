@@ -151,11 +151,12 @@ class Connection : public base::Slot {
     kHandshaking = 1 << 23,  // TLS is not agreed on yet, in whichever state
     kPaused = 1 << 24,       // the user holds input back
     kUnix = 1 << 25,         // short reads and writes say nothing of its queue
-    kSecure = 1 << 26,       // secure_, not cold_
-    kInterrupted = 1 << 27,  // TLS: by a pause, in the middle of what had come
-    kNotified = 1 << 28,     // TLS: our close_notify is on its way, or gone
-    kTlsFailed = 1 << 29,    // nothing goes through the session any more, in either direction
-    kTolerant = 1 << 30,     // TLS: a FIN without close_notify is an end
+    kUnpausable = 1 << 26,   // its user may wait for a drain that will not come
+    kSecure = 1 << 27,       // secure_, not cold_
+    kInterrupted = 1 << 28,  // TLS: by a pause, in the middle of what had come
+    kNotified = 1 << 29,     // TLS: our close_notify is on its way, or gone
+    kTlsFailed = 1 << 30,    // nothing goes through the session any more, in either direction
+    kTolerant = 1u << 31,    // TLS: a FIN without close_notify is an end
     // With one of these there is more to an event than input.
     kUnquiet = kEnded | kBroken | kMuted | kReadDone | kFinOwed | kDrainOwed | kBounded |
                kIdleTimeout | kHandshaking | kPaused | kUnix | kSecure,

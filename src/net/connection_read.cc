@@ -149,7 +149,7 @@ void Connection::onPeerEnd() {
 }
 
 void Connection::pause() {
-  if (connecting() || state_ == State::open) set(kPaused);
+  if (!has(kUnpausable) && (connecting() || state_ == State::open)) set(kPaused);
 }
 
 void Connection::resume() {

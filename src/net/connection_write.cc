@@ -69,10 +69,13 @@ std::ptrdiff_t Connection::taken(size_t count, size_t total) {
   return static_cast<std::ptrdiff_t>(count);
 }
 
-// The user was told that nothing more can be sent. One who has paused until `drain` would wait for
-// ever: `close` is what comes.
+// The user was told that nothing more can be sent. One who has paused until `drain`, or does so now,
+// would wait for ever: `close` is what comes.
 std::ptrdiff_t Connection::refused() {
-  if (has(kWriteDead)) resume();
+  if (has(kWriteDead)) {
+    set(kUnpausable);
+    resume();
+  }
   return -1;
 }
 
@@ -247,7 +250,10 @@ void Connection::sendFin() {
 // What the peer sent before is still to be read; then the socket is finished. Who has paused until
 // `drain` would wait for ever: there is none to come.
 void Connection::writeFailed(int error) {
-  if (has(kDrainOwed)) clear(kPaused);
+  if (has(kDrainOwed)) {
+    clear(kPaused);
+    set(kUnpausable);
+  }
   set(kWriteDead | kReadable | kEnded);
   clear(kDrainOwed | kWritable);
   if (Cold* cold = needCold()) cold->why = Error(Origin::kernel, error, Step::write);

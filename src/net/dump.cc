@@ -45,12 +45,12 @@ std::string Connection::describe() const {
     uint32_t flag;
     std::string_view name;
   } kNames[] = {
-      {kReadable, "readable"},     {kWritable, "writable"},    {kEnded, "ended"},
-      {kPaused, "paused"},         {kMuted, "muted"},          {kReadDone, "read-done"},
-      {kFinOwed, "fin-owed"},      {kFinSent, "fin-sent"},     {kWriteDead, "write-dead"},
-      {kDrainOwed, "drain-owed"},  {kCorked, "corked"},        {kBounded, "bounded"},
-      {kOnReadyList, "on-ready"},  {kOnFlushList, "on-flush"}, {kRetired, "retired"},
-      {kReferenced, "referenced"},
+      {kReadable, "readable"},     {kWritable, "writable"},     {kEnded, "ended"},
+      {kPaused, "paused"},         {kMuted, "muted"},           {kReadDone, "read-done"},
+      {kFinOwed, "fin-owed"},      {kFinSent, "fin-sent"},      {kWriteDead, "write-dead"},
+      {kDrainOwed, "drain-owed"},  {kCorked, "corked"},         {kBounded, "bounded"},
+      {kOnReadyList, "on-ready"},  {kOnFlushList, "on-flush"},  {kRetired, "retired"},
+      {kReferenced, "referenced"}, {kUnpausable, "unpausable"},
   };
   std::string line = "socket " + std::to_string(index) + " " + std::string(stateName(state_));
   if (family_ != Family::none) line += " " + remoteAddress().text();

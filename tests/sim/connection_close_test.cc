@@ -664,6 +664,58 @@ TEST_CASE("who has paused until drain hears of the reset that his write in drain
   REQUIRE(log.text() == "drain, close ECONNRESET/write");
 }
 
+TEST_CASE("an echo that pauses when send says so is not left behind by a reset that send has met") {
+  Log log;
+  ListenOptions<> options;
+  options.socket = keeping(log);
+  options.socket.data = [&](Socket<> socket, Bytes) {
+    log.note(socket, "data");
+    if (!socket.send(pattern(size_t{64} << 10))) socket.pause();
+  };
+  Served world(std::move(options));
+  world.kernel.fail(Call::send, ECONNRESET);
+  world.peer.send("ping");
+  world.settle();
+  REQUIRE(log.text() == "open, data, close ECONNRESET/write");
+}
+
+TEST_CASE("a pause after a write was answered with -1 holds nothing back") {
+  Log log;
+  ListenOptions<> options;
+  options.socket = keeping(log);
+  options.socket.data = [&](Socket<> socket, Bytes) {
+    log.note(socket, "data");
+    if (socket.write("answer") < 0) socket.pause();
+  };
+  Served world(std::move(options));
+  world.kernel.fail(Call::send, ECONNRESET);
+  world.peer.send("ping");
+  world.settle();
+  REQUIRE(log.text() == "open, data, close ECONNRESET/write");
+}
+
+TEST_CASE("who is owed a drain when a write fails behind the scenes cannot pause until it") {
+  Log log;
+  ListenOptions<> options;
+  options.socket = keeping(log);
+  options.socket.data = [&](Socket<> socket, Bytes) {
+    log.note(socket, "data");
+    socket.pause();  // for it knows that it is full
+  };
+  Served world(std::move(options));
+  const Socket<> socket(log.socket);
+  log.lines.clear();
+  world.peer.room(2);
+  REQUIRE(socket.write("12345") == 2);
+  REQUIRE(socket.send("queued"));
+  world.settle();
+  world.kernel.fail(Call::send, ECONNRESET);
+  world.peer.send("ping");
+  world.peer.unlimitedRoom();
+  world.settle();
+  REQUIRE(log.text() == "data, close ECONNRESET/write");
+}
+
 TEST_CASE("a pause that waits for nothing of ours survives a failed write behind the scenes") {
   Served world;
   world.socket.pause();

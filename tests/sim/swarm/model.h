@@ -76,6 +76,7 @@ struct User : End {
   bool ending = false;  // inside its own close or terminate
   bool terminated = false;
   bool paused = false;
+  bool unpausable = false;  // was told that the connection broke
   bool muted = false;
   bool drainOwed = false;
   bool endTold = false;

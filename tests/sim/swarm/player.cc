@@ -226,7 +226,7 @@ void Player::doUser(const Operation& operation, User& user) {
       return;
     case Verb::pause:
       user.socket.pause();
-      if (user.live()) user.paused = true;
+      if (user.live()) user.paused = !user.unpausable;
       return;
     case Verb::resume:
       user.paused = false;

@@ -5,11 +5,13 @@
 
 namespace warren::swarm {
 
-// What is refused because the connection broke lifts a pause. Where the model cannot tell why, it leaves
+// What is refused because the connection broke lifts a pause, and those to come. Where the model cannot tell why, it leaves
 // the pause, of which it then expects less.
 void Player::lift(User& user) {
   const bool broken = user.kernel != nullptr && user.kernel->phase == sim::Phase::broken;
-  if (broken && !user.finished && !user.group->draining) user.paused = false;
+  if (!broken || user.finished || user.group->draining) return;
+  user.paused = false;
+  user.unpausable = true;
 }
 
 // Between its `end` handler and its answer to the peer's end other sockets may be heard, whose users may
