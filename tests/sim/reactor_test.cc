@@ -199,10 +199,10 @@ TEST_CASE("delays count from the call, not from the start of a turn that takes l
 TEST_CASE("timers fire in the order of their deadlines, equal ones in the order of arming") {
   World world;
   std::string order;
-  for (const auto& [delay, name] :
+  for (const auto& [delay, letter] :
        {std::pair(30ms, 'c'), std::pair(10ms, 'a'), std::pair(20ms, 'b'), std::pair(30ms, 'd'),
         std::pair(10ms, 'A')}) {
-    world.reactor.after(delay, [&order, name = name] { order += name; }).value();
+    world.reactor.after(delay, [&order, name = letter] { order += name; }).value();
   }
   world.kernel.advance(1s);
   world.reactor.step();
