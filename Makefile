@@ -11,7 +11,7 @@ TLS_DEFAULT := 1
 #:   run        installs what is missing, starts the echo server on localhost:8080, until Ctrl-C
 #:              TLS_DEMO=1: in TLS, on localhost:8443, with a certificate made on the spot
 #:   test       installs what is missing, builds everything and runs the tests
-#:   stress     builds and runs tests/stress
+#:   stress     runs tests/stress, in minutes: QUICK=1, or TESTS='idle churn', or SOAK=1800 seconds
 #:   sim        BUILD/libwarren_sim.a, the library on a simulated kernel, and BUILD/sim/swarm
 #:   bench      installs libuv, libevent and Asio, and measures warren beside them: QUICK=1, or minutes
 #:   bench-check  the same of warren alone; fails if a floor of tests/bench is missed
@@ -33,7 +33,7 @@ TLS_DEFAULT := 1
 #:   TESTS='[poller]'                    which tests to run: a filter of Catch2
 #:   TEST_FILES='tests/os/sys_test.cc'   builds these only; default all
 #:   CATCH2=<dir>                        where Catch2 is installed, if not in the system
-#:   QUICK=1                             bench in three minutes
+#:   QUICK=1                             bench in three minutes, stress in one
 #:   KQUEUE=1                            for tests only: the kqueue backend over an emulation
 #:   V=1                                 shows whole commands
 
@@ -54,6 +54,7 @@ CATCH2 ?=
 KQUEUE ?= 0
 QUICK ?= 0
 V ?= 0
+SOAK ?=
 TARGET ?=
 TIME ?= 60
 TLS_DEMO ?= 0
@@ -108,7 +109,7 @@ EXAMPLES := $(call programs,examples,examples,$(EXAMPLE_SOURCES))
 TEST_PROGRAMS := $(if $(TEST_SOURCES),$(BUILD)/tests/warren_tests) \
   $(if $(SIM_SOURCES),$(BUILD)/tests/sim_tests) \
   $(if $(REPLAY_SOURCES),$(BUILD)/tests/fuzz_tests)
-STRESS_PROGRAMS := $(call programs,tests/stress,stress,$(STRESS_SOURCES))
+STRESS := $(BUILD)/stress
 BENCH_PROGRAMS := $(call programs,tests/bench,bench,$(BENCH_SOURCES))
 FUZZ_NAMES := $(patsubst fuzz/%_fuzz.cc,%,$(FUZZ_SOURCES))
 
@@ -252,7 +253,7 @@ endef
 
 $(BUILD)/examples/%: $(BUILD)/obj/examples/%.o $(LIBRARY)
 	$(call link)
-$(BUILD)/stress/%: $(BUILD)/obj/tests/stress/%.o $(SUPPORT) $(LIBRARY)
+$(STRESS): $(call objects,$(STRESS_SOURCES)) $(SUPPORT) $(LIBRARY)
 	$(call link)
 # The peers that warren is measured against.
 $(BUILD)/bench/server_uv: BENCH_LIBRARIES = -luv
@@ -312,16 +313,10 @@ test:
 	+@$(SUBMAKE) all examples test-programs
 	@WARREN_EXAMPLES='$(abspath $(BUILD)/examples)' tests/run -t $(TEST_SECONDS) -f '$(TESTS)' $(TEST_PROGRAMS)
 
-# $(call run-each,sources,programs,what)
-define run-each
-	@[ -n '$(strip $(1))' ] || { echo 'no $(3) in this tree yet' >&2; exit 1; }
-	+@$(SUBMAKE) examples $(2)
-	@export WARREN_EXAMPLES='$(abspath $(BUILD)/examples)'; \
-	for program in $(2); do echo "$$program"; $$program || exit 1; done
-endef
-
 stress:
-	$(call run-each,$(STRESS_SOURCES),$(STRESS_PROGRAMS),stress programs)
+	@$(PREPARE) build
+	+@$(SUBMAKE) $(STRESS)
+	@$(STRESS) $(TESTS) $(if $(filter 1,$(QUICK)),--scale 0.02 --soak 6) $(if $(SOAK),--soak $(SOAK))
 
 # A report is in $(BUILD)/bench afterwards.
 bench bench-check:
