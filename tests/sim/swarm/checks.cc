@@ -33,12 +33,15 @@ void Player::quiesce() {
 
 // No event was lost, and nothing spins.
 void Player::checkQuiet() {
-  for (const User& user : users_) checkQuiet(user);
+  for (User& user : users_) {
+    refresh(user);
+    checkQuiet(user);
+    checkSealed(user);
+  }
   for (const Group& group : groups_) checkListener(group);
   for (const auto& [fd, entry] : queue().entries) {
     const sim::KernelSocket& socket = *entry->socket;
-    const bool known =
-        program_.tls != 0 || ends_.contains(&socket) || entry->watch == os::Watch::listener;
+    const bool known = tls_ != 0 || ends_.contains(&socket) || entry->watch == os::Watch::listener;
     expect(known || socket.phase != sim::Phase::connected,
            "a connect was decided and nobody has noticed");
   }
@@ -56,17 +59,20 @@ void Player::checkQuiet(const User& user) {
   sim::KernelSocket& socket = *user.kernel;
   const bool broken = socket.phase != sim::Phase::connected || socket.error != 0;
   if (!user.paused) {
-    expect(socket.inbox.size() == 0, user, "bytes wait and nobody is told");
+    const End* other = otherOf(user);
+    const bool over = user.sealed && (user.endTold || other == nullptr || other->finished);
+    expect(socket.inbox.size() == 0 || over, user, "bytes wait and nobody is told");
     expect(!broken || !user.live(), user, "the connection broke and nobody is told");
     const bool told = user.endTold || user.muted || !user.live();
     expect(!socket.finReceived || told, user, "the peer has ended and nobody is told");
   }
   const bool writeDead = (socket.family == Family::unix && socket.other->orphan) ||
                          ((chaos_.noBuffers > 0 || noMemory()) && user.paused);
-  if (broken || writeDead) return;
+  if (broken || writeDead || shaking(user)) return;
   const bool room = readinessOf(socket).out;
   const uint64_t unsent = user.socket.unsentBytes();
-  expect(!room || unsent == 0, user, "there is room and queued bytes are not sent");
+  const bool lost = user.sealed && (user.failed || user.unagreed);  // with the session
+  expect(!room || unsent == 0 || lost, user, "there is room and queued bytes are not sent");
   if (!user.live()) return;
   expect(!user.finished || unsent > 0 || !room || socket.writeShut, user,
          "all is sent and no FIN follows");
@@ -124,7 +130,8 @@ void Player::finale() {
     endAll();
     readAll();
     for (PeerEnd& peer : peers_) {
-      if (peer.gone || std::exchange(peer.finished, true)) continue;
+      if (peer.sealed && !peer.gone) endSealed(peer, true);
+      if (peer.sealed || peer.gone || std::exchange(peer.finished, true)) continue;
       peer.peer.shutdownWrite();
     }
     elapse(50);
@@ -140,8 +147,7 @@ void Player::finale() {
   const Stats stats = owned_->stats();
   expect(stats.sockets == 0, "sockets are left");
   expect(drainsOwed_ == 0, "a drain was never done, or twice");
-  expect(errors_ == thrown_ || program_.tls != 0,
-         "something that was thrown reached no error handler");
+  expect(errors_ == thrown_ || tls_ != 0, "something that was thrown reached no error handler");
   expect(stats.slots <= std::min(groups_.size(), kStoppedListeners), "slots were not given back");
   expect(kernel_.openDescriptors().size() == 2, "descriptors are left besides the poller's");
 }

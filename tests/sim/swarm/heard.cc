@@ -42,12 +42,19 @@ SocketHandlers<Tag> Player::handlers(Group& group) {
   table.close = [hook](Socket<Tag> socket, const Error& error) {
     hook.run(socket, When::atClose, [&](User& user) { hook.player->onClose(user, error); });
   };
-  table.error = [hook](Socket<Tag>, const Error&) { hook.player->onError(); };
+  table.error = [hook](Socket<Tag> socket, const Error& error) {
+    hook.player->onError(socket, error);
+  };
   table.timeout = [hook](Socket<Tag> socket) {
     hook.run(socket, When::atTimeout, [&](User& user) { hook.player->onTimeout(user); });
   };
   table.connectError = [hook](Socket<Tag> socket, const Error& error) {
     hook.run(socket, When::atClose, [&](User& user) { hook.player->onConnectError(user, error); });
+  };
+  if (!group.listens) return table;
+  table.handshake = [hook](Socket<Tag> socket, bool done, const Error& error) {
+    hook.run(socket, When::atHandshake,
+             [&](User& user) { hook.player->onHandshake(user, done, error); });
   };
   return table;
 }
@@ -63,7 +70,9 @@ User* Player::heard(SocketHandle handle, int table, When when) {
                                     [&](const Group& each) { return each.table == table; });
     if (!expect(group != groups_.end(), "a replaced handler was called")) return nullptr;
     tag->user = static_cast<int>(users_.size());
-    newUser(*group).socket = socket;
+    User& fresh = newUser(*group);
+    fresh.socket = socket;
+    fresh.accepted = true;
   }
   User& user = users_[static_cast<size_t>(tag->user)];
   if (user.socket == SocketHandle()) user.socket = socket;
@@ -72,6 +81,7 @@ User* Player::heard(SocketHandle handle, int table, When when) {
   expect(user.live(), user, "a handler was called after the last one");
   const bool first = when == When::atOpen || when == When::atClose || when == When::atTimeout;
   expect(user.opened || first, user, "a handler was called before open");
+  refresh(user);
   return failure_ ? nullptr : &user;
 }
 
@@ -106,8 +116,10 @@ void Player::react(When when, User& user) {
 }
 
 // A listener's handshake that failed has nobody else to tell.
-void Player::onError() {
-  if (program_.tls != 0) return;
+void Player::onError(SocketHandle socket, const Error& error) {
+  const bool late = error.isErrno(ETIMEDOUT) && error.step() == Step::handshake;
+  if (late) expect(mayTimeOut(findKernel(socket), 0), "a handshake timed out for no reason");
+  if (tls_ != 0) return;
   expect(++errors_ <= thrown_, "error was called though nothing was thrown");
 }
 
@@ -115,12 +127,21 @@ void Player::onOpen(User& user) {
   expect(!user.opened, user, "open was called twice");
   user.opened = true;
   ++opened_;
-  for (const auto& [fd, entry] : queue().entries) {
-    if (entry->token == user.socket.number()) user.kernel = entry->socket;
-  }
+  user.kernel = findKernel(user.socket);
   if (!expect(user.kernel != nullptr, user, "an open socket is not watched")) return;
   ends_[user.kernel] = &user;
   if (user.finished && !user.group->halfOpen) user.boundedAt = now();
+  user.sealedAt = now();
+  refresh(user);
+  if (user.sealed && !user.group->listens)
+    expect(user.agreed, user, "open was called before the handshake was done");
+}
+
+sim::KernelSocket* Player::findKernel(SocketHandle socket) {
+  for (const auto& [fd, entry] : queue().entries) {
+    if (entry->token == socket.number()) return entry->socket;
+  }
+  return nullptr;
 }
 
 void Player::onData(User& user, Bytes bytes) {
@@ -128,12 +149,26 @@ void Player::onData(User& user, Bytes bytes) {
   expect(!user.paused || shaky(user), user, "data was called in a pause");
   expect(!user.endTold, user, "data was called after end");
   expect(!bytes.empty(), user, "data was called with nothing");
+  expect(!shaking(user), user, "data was called before the handshake was done");
   receive(user, bytes);
+  if ((tls_ & 2) == 0 || user.sealed) return;
+  user.heard = asText(bytes);
+  const bool eager = user.key % 2 == 0;  // to answer TLS with TLS
+  if (!user.early.empty() && eager && !over_) {
+    static_cast<void>(tryUpgrade(user, asBytes(user.early), Leftover::feed));
+  }
 }
 
 void Player::receive(End& end, Bytes bytes) {
   const End* from = otherOf(end);
+  const bool stranger = from == nullptr && end.user == nullptr && peerOf(end).meddled;
+  if (stranger) return;  // an alert, to somebody who speaks no TLS
   if (!expect(from != nullptr, "bytes came from nobody")) return;
+  if (!end.sealed && from->sealed) {
+    const size_t plain = std::min(bytes.size(), from->plainSent - end.received);
+    end.early += asText(bytes.subspan(plain));
+    bytes = bytes.first(plain);
+  }
   for (size_t at = 0; at < bytes.size(); ++at) {
     if (static_cast<char>(bytes[at]) == byteOf(from->key, end.received + at)) continue;
     expect(false, "bytes of " + std::to_string(from->key) +
@@ -157,6 +192,9 @@ void Player::onEnd(User& user) {
   expect(!user.muted, user, "end was called after shutdown(read)");
   expect(!user.paused || shaky(user), user, "end was called in a pause");
   user.endTold = true;
+  if (user.sealed && other != nullptr) {
+    return static_cast<void>(expect(endedTls(user), user, "end was called without close_notify"));
+  }
   const bool cut = user.kernel->resetReceived;
   // Whoever could not be accepted for want of something was there and is gone.
   if (other == nullptr)
@@ -164,10 +202,12 @@ void Player::onEnd(User& user) {
   const User* peer = other->user;
   const bool implied =
       peer != nullptr && (!peer->group->halfOpen || peer->group->draining || !peer->live());
-  expect(other->finished || implied || cut, user, "end was called though the peer goes on");
+  const bool said =
+      other->finished || (peer == nullptr && (peerOf(*other).cut || peerOf(*other).meddled));
+  expect(said || implied || cut, user, "end was called though the peer goes on");
   // Nor is there a reset between unix sockets.
   const bool abrupt = user.kernel->family == Family::unix && peer != nullptr && !peer->live();
-  expect(cut || abrupt || user.received == other->sent, user, "bytes were lost before end");
+  expect(cut || abrupt || user.received == sentTo(user), user, "bytes were lost before end");
 }
 
 void Player::onClose(User& user, const Error& error) {
@@ -185,11 +225,18 @@ void Player::onClose(User& user, const Error& error) {
 bool Player::mayClose(const User& user, const Error& error) const {
   const End* other = otherOf(user);
   const bool peerDone = user.endTold || user.muted;
+  if (user.sealed && error) {
+    const bool late = error.isErrno(ETIMEDOUT) && error.step() == Step::handshake;
+    if (late) return mayTimeOut(user.kernel, user.sealedAt);
+    if (error.origin() == Origin::tls) return mayFailTls(user, error);
+  }
   if (!error) {
-    if (user.ending || user.group->draining) return true;
+    if (user.ending || user.group->draining || user.unagreed) return true;
     const bool cut = user.kernel->family == Family::unix && other != nullptr &&
                      other->user != nullptr && !other->user->live();
-    const bool whole = user.muted || cut || user.received == (other != nullptr ? other->sent : 0);
+    const bool tolerated = user.sealed && user.group->manner.tolerant && other != nullptr &&
+                           other->user == nullptr && (peerOf(*other).cut || peerOf(*other).meddled);
+    const bool whole = user.muted || cut || tolerated || user.received == sentTo(user);
     // Without a call of `end`, too, the socket has answered the peer's end with its own.
     const bool said = user.finished || (user.muted && !user.group->halfOpen);
     return peerDone && said && user.unsent == 0 && whole;
@@ -221,7 +268,15 @@ void Player::onConnectError(User& user, const Error& error) {
   user.finished = true;
   ++refused_;
   if (!expect(static_cast<bool>(error), user, "connectError came without an error")) return;
-  if (error.isErrno(ECANCELED)) {
+  const sim::KernelSocket* kernel = user.sealed ? findKernel(user.socket) : nullptr;
+  if (error.origin() == Origin::tls) {
+    const auto found = kernel != nullptr ? ends_.find(kernel->other) : ends_.end();
+    const bool peer = found != ends_.end() && found->second->user == nullptr;
+    expect(!peer || peerOf(*found->second).meddled || noMemory(), user,
+           "a handshake failed for no reason: " + error.message());
+  } else if (error.isErrno(ETIMEDOUT) && error.step() == Step::handshake) {
+    expect(mayTimeOut(kernel, 0), user, "a handshake timed out for no reason");
+  } else if (error.isErrno(ECANCELED)) {
     expect(user.ending, user, "connectError says it was cancelled");
   } else if (error.isErrno(ETIMEDOUT) && error.step() == Step::timeout) {
     expect(user.timeoutAt && now() >= *user.timeoutAt, user, "a connect timed out early");
@@ -237,7 +292,7 @@ void Player::onConnectError(User& user, const Error& error) {
 void Player::readPeer(PeerEnd& peer, size_t most) {
   if (peer.gone) return;
   const std::string text = peer.peer.read(most);
-  if (!text.empty()) receive(peer, asBytes(text));
+  if (!text.empty()) peer.sealed ? readSealed(peer, text) : receive(peer, asBytes(text));
   checkPeerEnd(peer);
 }
 
@@ -246,7 +301,8 @@ void Player::checkPeerEnd(PeerEnd& peer) {
   const End* other = otherOf(peer);
   const User* user = other != nullptr ? other->user : nullptr;
   if (peer.peer.wasReset()) {
-    if (user != nullptr) expect(resetExcused(*user), *user, "the peer was reset for no reason");
+    const bool excused = peer.meddled || user == nullptr || resetExcused(*user);
+    if (!excused) expect(false, *user, "the peer was reset for no reason");
     return;
   }
   if (!peer.peer.ended() || std::exchange(peer.endSeen, true)) return;
@@ -256,6 +312,7 @@ void Player::checkPeerEnd(PeerEnd& peer) {
   }
   expect(user->finished || !user->live() || user->group->draining, *user,
          "the peer was told an end that nobody has said");
+  if (user->sealed) return checkSealedEnd(peer, *user);
   const bool visible =
       peer.kernel->family != Family::unix;  // there is no reset between unix sockets
   const bool whole = peer.received == user->sent;
@@ -266,7 +323,7 @@ void Player::checkPeerEnd(PeerEnd& peer) {
 bool Player::resetExcused(const User& user) const {
   if (chaos_.resets > 0 || chaos_.noBuffers > 0 || noMemory() || user.terminated || user.failed)
     return true;
-  if (user.group->draining) return true;
+  if (user.group->draining || user.unagreed || shaking(user)) return true;
   if (user.live()) return false;
   // Closed by its user: what was accepted is delivered, for as long as the peer takes it.
   const uint64_t since = std::min(user.closedAt, user.boundedAt.value_or(user.closedAt));
@@ -288,9 +345,7 @@ bool Player::shaky(const User& user) const {
       user.group->draining)
     return true;
   const sim::KernelSocket& socket = *user.kernel;
-  const End* other = otherOf(user);
-  if (user.group->tls && (other == nullptr || !other->user->live()))
-    return true;  // no close_notify
+  if (user.sealed && sealedShaky(user)) return true;
   if (socket.phase != sim::Phase::connected || socket.resetReceived || socket.error != 0)
     return true;
   if (socket.family == Family::unix && socket.other->orphan) return true;  // a broken pipe

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
+#include "far.h"
+#include "secure.h"
 #include "sim/kernel.h"
 #include "sim/state.h"
 #include "warren/warren.h"
@@ -46,6 +49,13 @@ struct End {
   bool finished = false;  // it has said that it sends no more
   sim::KernelSocket* kernel = nullptr;
   User* user = nullptr;  // null: played by the swarm
+
+  // It has turned to TLS: what it sends behind `plainSent`, and takes behind `plainTaken`, is sealed.
+  bool sealed = false;
+  uint64_t plainSent = 0;
+  uint64_t plainTaken = 0;
+  std::string early{};   // what it took of the other's TLS before it turned itself
+  bool garbled = false;  // what it takes as the other's TLS is not that
 };
 
 // Sockets with one handler table: those of a listener, or one that was dialed.
@@ -55,6 +65,8 @@ struct Group {
   bool draining = false;
   bool halfOpen = false;
   bool tls = false;
+  bool listens = false;  // to `handshake`
+  TlsManner manner{};
   size_t highWaterMark = size_t{64} << 10;
   size_t maxQueued = size_t{64} << 20;
   uint64_t lingerBytes = uint64_t{16} << 20;
@@ -89,6 +101,11 @@ struct User : End {
   bool idle = false;
   bool timedOut = false;
   bool sentHome = false;  // by the end of the program
+  bool accepted = false;
+  bool agreed = false;    // TLS is
+  bool unagreed = false;  // the handshake has failed, and it was told
+  uint64_t sealedAt = 0;
+  std::string heard{};  // the last bytes that `data` was given
 
   bool live() const { return !closed && !refused; }
 };
@@ -97,6 +114,19 @@ struct PeerEnd : End {
   sim::Peer peer;
   bool gone = false;  // closed or reset by itself
   bool endSeen = false;
+
+  std::unique_ptr<Far> far{};  // its TLS
+  std::string wire{};          // what its TLS has said and the network has not taken
+  std::string last{};          // what its TLS has said last
+  uint32_t grain = 0;          // how much of it goes at once; 0: all
+  bool finOwed = false;        // behind that
+  bool hushed = false;
+  bool slow = false;                   // it was hushed, or cut its records
+  bool noticed = false;                // what it has put there must be noticed
+  bool meddled = false;                // not all that it sent as TLS was its TLS's
+  bool cut = false;                    // it has ended without a close_notify that was delivered
+  std::optional<uint64_t> forgedAt{};  // how much it had sent before its first record that is none
+  std::optional<uint64_t> wholeUntil{};  // how much of what it sent went before it cut the stream
 };
 
 // Which faults a program meets.

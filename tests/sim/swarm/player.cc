@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "secure.h"
 
 namespace warren::swarm {
 
@@ -20,6 +19,7 @@ constexpr size_t kEnough = 1u << 20;
 
 const Address kServer = Address::ipv4({10, 0, 0, 1}, 5000);
 const Address kNobody = Address::ipv4({10, 0, 0, 2}, 5000);
+const Address kSecure = Address::ipv4({10, 0, 0, 1}, 5001);
 const Address kBlackHole = Address::ipv4({10, 0, 0, 3}, 5000);
 constexpr const char* kServerPath = "/sim/server";
 
@@ -65,9 +65,12 @@ sim::Chaos chaosOf(uint32_t kind, uint64_t seed) {
 
 Player::Player(const Program& program)
     : program_(program),
+      tls_(tlsBuilt() ? program.tls : 0),
       server_(kernel_.serve(kServer)),
       unixServer_(kernel_.serveUnix(kServerPath)),
+      secureServer_(kernel_.serve(kSecure)),
       chaos_(chaosOf(program.chaos, program.seed)) {
+  seedTls(program.seed);
   if (program.kqueue != 0) kernel_.readiness(sim::Readiness::kqueue);
   kernel_.allowIdle();
   kernel_.buffers(kBuffers[program.buffers % 4][0], kBuffers[program.buffers % 4][1]);
@@ -236,6 +239,8 @@ void Player::doUser(const Operation& operation, User& user) {
       return setTimeout(user, operation.amount % 400, operation.verb == Verb::idleTimeout);
     case Verb::reload:
       return reload(*user.group, &user);
+    case Verb::upgrade:
+      return upgrade(user, operation.amount);
     case Verb::unref:
       return user.socket.unref();
     case Verb::ask:
@@ -247,7 +252,7 @@ void Player::doUser(const Operation& operation, User& user) {
 
 void Player::doPeer(const Operation& operation) {
   PeerEnd* end = pickPeer(operation.who);
-  if (end == nullptr) return;
+  if (end == nullptr || doSealedPeer(operation, *end)) return;
   switch (operation.verb) {
     case Verb::peerSend:
       if (!end->finished) end->sent += end->peer.send(payload(*end, operation.amount));
@@ -259,9 +264,12 @@ void Player::doPeer(const Operation& operation) {
     case Verb::peerEnd:
       end->finished = true;
       return end->peer.shutdownWrite();
-    default:
+    case Verb::peerReset:
+    case Verb::peerClose:
       end->finished = end->gone = true;
       return operation.verb == Verb::peerReset ? end->peer.reset() : end->peer.close();
+    default:
+      return;
   }
 }
 
@@ -270,7 +278,12 @@ void Player::doPeer(const Operation& operation) {
 Group& Player::newGroup(uint32_t choice) {
   Group& group = groups_.emplace_back();
   group.halfOpen = (choice & 1) != 0;
-  group.tls = program_.tls != 0 && groups_.size() % 2 == 1 && serverTls();
+  const size_t number = groups_.size();
+  group.tls = (tls_ & 1) != 0 && number % 2 == 1;
+  if ((tls_ & 2) != 0) {
+    group.listens = number / 2 % 2 == 0;
+    group.manner = {.old = number % 5 == 4, .tolerant = number % 7 == 3};
+  }
   if ((choice & 6) == 2) group.highWaterMark = 1000;
   if ((choice & 24) == 8) group.highWaterMark = 2000, group.maxQueued = 20'000;
   if ((choice & 96) == 32) group.lingerBytes = 5000;
@@ -283,6 +296,7 @@ User& Player::newUser(Group& group) {
   user.key = ++keys_;
   user.group = &group;
   user.user = &user;
+  user.sealed = group.tls;
   return user;
 }
 
@@ -309,7 +323,7 @@ void Player::listen(const Operation& operation) {
   options.maxQueued = group.maxQueued;
   options.maxConnections = group.maxConnections;
   options.linger = {milliseconds(kLinger), group.lingerBytes};
-  if (group.tls) options.tls = serverTls();
+  if (group.tls) options.tls = serverTls(group.manner);
   Result<Listener<Tag>> listener = owned_->listen(std::move(options));
   expect(listener || faulty_ || fewDescriptors_,
          "a listener could not be made: " + listener.error().message());
@@ -320,19 +334,28 @@ void Player::listen(const Operation& operation) {
 
 void Player::arrive(const Operation& operation) {
   Group* group = pickListener(operation.who);
-  if (group == nullptr || group->tls) return;  // peers speak no TLS
-  newPeer(group->path.empty() ? kernel_.connect(group->port) : kernel_.connectUnix(group->path));
+  if (group == nullptr || (group->tls && (tls_ & 2) == 0)) return;
+  PeerEnd& peer = newPeer(group->path.empty() ? kernel_.connect(group->port)
+                                              : kernel_.connectUnix(group->path));
+  if (!group->tls) return;
+  if (operation.amount % 8 != 0) return seal(peer, Far::Role::client);
+  peer.meddled = true;  // it speaks no TLS
 }
 
 void Player::churn(const Operation& operation) {
   const size_t first = peers_.size();
-  for (size_t count = 0; count < kSlotsOfAPage; ++count) arrive(operation);
+  for (size_t count = 0; count < kSlotsOfAPage; ++count) arrive({.who = operation.who});
   step();
   for (size_t at = first; at < peers_.size(); ++at) {
     PeerEnd& peer = peers_[at];
+    const bool reset = operation.amount % 2 == 0;
     if (peer.gone || peer.finished) continue;
+    if (peer.sealed) {
+      leaveSealed(peer, reset, false);
+      continue;
+    }
     peer.finished = peer.gone = true;
-    operation.amount % 2 == 0 ? peer.peer.reset() : peer.peer.close();
+    reset ? peer.peer.reset() : peer.peer.close();
   }
   step();
 }
@@ -346,12 +369,12 @@ void Player::started(User& user, const Result<Socket<Tag>>& socket) {
 
 void Player::dial(const Operation& operation) {
   Group& group = newGroup(operation.amount >> 3);
+  group.tls = false;
   User& user = newUser(group);
   ConnectOptions<Tag> options{.socket = handlers(group),
                               .data = Tag(&liveTags_, static_cast<int>(users_.size()) - 1)};
   Address to = kServer;
   const Group* own = pickListener(operation.who);
-  group.tls = false;
   const bool secure = own != nullptr && own->tls && operation.amount % 8 > 1;
   switch (secure ? 1 : operation.amount % 8) {
     case 0:
@@ -360,7 +383,6 @@ void Player::dial(const Operation& operation) {
     case 1:
       user.sure = false;
       group.tls = own != nullptr && own->tls;
-      if (group.tls) options.tls = clientTls();
       if (own != nullptr && !own->path.empty()) options.unix = own->path;
       if (own != nullptr && own->path.empty()) to = Address::ipv4({127, 0, 0, 1}, own->port);
       break;
@@ -371,9 +393,17 @@ void Player::dial(const Operation& operation) {
     case 3:
       options.hostname = "server.example";
       break;
+    case 4:
+      if ((tls_ & 2) == 0) break;
+      to = kSecure;
+      group.tls = true;
+      user.sure = false;
+      break;
     default:
       break;
   }
+  user.sealed = group.tls;
+  if (group.tls) options.tls = clientTls(group.manner);
   if (options.unix.empty()) {
     if (options.hostname.empty()) options.hostname = to.host();
     options.port = to.port();
@@ -452,8 +482,17 @@ void Player::step(Duration patience) {
   ++turns_;
   owned_->step(patience);
   for (User* user : std::exchange(answering_, {})) user->answering = false;
-  while (const std::optional<sim::Peer> peer = server_.accept()) newPeer(*peer);
-  while (const std::optional<sim::Peer> peer = unixServer_.accept()) newPeer(*peer);
+  meet(server_, false);
+  meet(unixServer_, false);
+  meet(secureServer_, true);
+  pump();
+}
+
+void Player::meet(sim::Server& server, bool secure) {
+  while (const std::optional<sim::Peer> peer = server.accept()) {
+    PeerEnd& end = newPeer(*peer);
+    if (secure && (tls_ & 2) != 0) seal(end, Far::Role::server);
+  }
 }
 
 void Player::elapse(uint64_t milliseconds) {
@@ -474,12 +513,14 @@ void Player::settle() {
 }
 
 void Player::calm() {
+  calm_ = true;
   kernel_.chaos({});
   kernel_.descriptorLimit(kEnough);
   faulty_ = fewDescriptors_ = false;
 }
 
 void Player::rage() {
+  calm_ = false;
   chaos_.seed += 1;
   faulty_ = chaos_.noDescriptors > 0 || noMemory();
   if (program_.chaos != 0) kernel_.chaos(chaos_);

@@ -65,6 +65,7 @@ class Player {
   Group* pickListener(uint32_t who);
   User& newUser(Group& group);
   PeerEnd& newPeer(sim::Peer peer);
+  void meet(sim::Server& server, bool secure);
   Group& newGroup(uint32_t choice);
   std::string_view payload(const End& from, size_t size);
   void step(Duration patience = {});
@@ -95,12 +96,45 @@ class Player {
   void onClose(User& user, const Error& error);
   void onTimeout(User& user);
   void onConnectError(User& user, const Error& error);
-  void onError();
+  void onError(SocketHandle socket, const Error& error);
   bool mayClose(const User& user, const Error& error) const;
+  sim::KernelSocket* findKernel(SocketHandle socket);
   void receive(End& end, Bytes bytes);
   void readPeer(PeerEnd& peer, size_t most);
   void checkPeerEnd(PeerEnd& peer);
   bool resetExcused(const User& user) const;
+
+  // tls.cc: programs in which sockets and peers speak TLS
+  void upgrade(User& user, uint32_t choice);
+  Result<void> tryUpgrade(User& user, Bytes leftover, Leftover policy);
+  void checkRefusal(const User& user, const Error& error, bool leftover);
+  void follow(const User& user);
+  void seal(PeerEnd& peer, Far::Role role);
+  bool doSealedPeer(const Operation& operation, PeerEnd& peer);
+  void sendSealed(PeerEnd& peer, size_t size);
+  void meddle(PeerEnd& peer, uint32_t choice);
+  void collect(PeerEnd& peer);
+  void notify(PeerEnd& peer);
+  void endSealed(PeerEnd& peer, bool proper);
+  void leaveSealed(PeerEnd& peer, bool reset, bool proper);
+  static void breakOff(PeerEnd& peer);
+  void pump();
+  void push(PeerEnd& peer);
+  void readSealed(PeerEnd& peer, std::string_view text);
+  void checkSealedEnd(const PeerEnd& peer, const User& user);
+  void checkSealed(const User& user);
+  void onHandshake(User& user, bool done, const Error& error);
+  void refresh(User& user);
+  void agree(User& user);
+  bool shaking(const User& user) const { return user.sealed && !user.agreed; }
+  uint64_t sentTo(const User& user) const;
+  static bool clean(const End& into, const End& from);
+  bool muddled(const User& user) const;
+  bool sealedShaky(const User& user) const;
+  bool mayTimeOut(const sim::KernelSocket* kernel, uint64_t since) const;
+  bool mayFailTls(const User& user, const Error& error) const;
+  bool brokeTls(const PeerEnd& peer) const;
+  bool endedTls(const User& user) const;
 
   // checks.cc: what must be true when nothing more happens
   void quiesce();
@@ -113,6 +147,8 @@ class Player {
   void finale();
 
   End* otherOf(const End& end) const;
+  static PeerEnd& peerOf(End& end) { return static_cast<PeerEnd&>(end); }
+  static const PeerEnd& peerOf(const End& end) { return static_cast<const PeerEnd&>(end); }
   bool shaky(const User& user) const;
   bool isOver(const User& user) const;
   bool noMemory() const { return chaos_.noMemory > 0; }
@@ -122,6 +158,7 @@ class Player {
   void rage();
 
   const Program& program_;
+  const uint32_t tls_;  // as the program's
   std::optional<std::string> failure_;
   std::vector<bool> tables_;
   int64_t liveTags_ = 0;
@@ -129,11 +166,13 @@ class Player {
   std::optional<Reactor> owned_;
   sim::Server server_;
   sim::Server unixServer_;
+  sim::Server secureServer_;
 
   std::deque<Group> groups_;
   std::deque<User> users_;
   std::vector<User*> answering_;
   std::deque<PeerEnd> peers_;
+  std::vector<PeerEnd*> sealedPeers_;
   std::unordered_map<const sim::KernelSocket*, End*> ends_;
   std::array<std::deque<Operation>, static_cast<size_t>(When::count)> reactions_;
   std::string scratch_;
@@ -141,6 +180,7 @@ class Player {
   bool faulty_ = false;  // some call may fail without a reason
   bool fewDescriptors_ = false;
   bool everFew_ = false;
+  bool calm_ = false;
   bool over_ = false;  // nobody begins anything any more
   uint64_t keys_ = 0;
   uint64_t turns_ = 0;

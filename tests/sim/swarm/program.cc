@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <sstream>
 
 namespace warren::swarm {
@@ -9,17 +10,19 @@ namespace warren::swarm {
 namespace {
 
 constexpr std::array<std::string_view, static_cast<size_t>(Verb::count)> kVerbs = {
-    "listen", "listenUnix",  "stop",     "stopActive",  "drain",     "reloadListener", "arrive",
-    "dial",   "adopt",       "churn",    "write",       "send",      "sink",           "cork",
-    "flush",  "end",         "endWith",  "close",       "terminate", "shutWrite",      "shutRead",
-    "pause",  "resume",      "timeout",  "idleTimeout", "reload",    "unref",          "ask",
-    "throws", "peerSend",    "peerRead", "peerReadAll", "peerEnd",   "peerReset",      "peerClose",
-    "elapse", "descriptors", "quiesce",
+    "listen",      "listenUnix",  "stop",        "stopActive", "drain",     "reloadListener",
+    "arrive",      "dial",        "adopt",       "churn",      "write",     "send",
+    "sink",        "cork",        "flush",       "end",        "endWith",   "close",
+    "terminate",   "shutWrite",   "shutRead",    "pause",      "resume",    "timeout",
+    "idleTimeout", "reload",      "unref",       "upgrade",    "ask",       "throws",
+    "peerSend",    "peerRead",    "peerReadAll", "peerEnd",    "peerReset", "peerClose",
+    "peerUpgrade", "peerNotify",  "peerRekey",   "peerMeddle", "peerCut",   "peerHush",
+    "elapse",      "descriptors", "quiesce",
 };
 
 constexpr std::array<std::string_view, static_cast<size_t>(When::count)> kWhens = {
-    "now",     "atOpen",    "atData", "atDrain",  "atEnd",
-    "atClose", "atTimeout", "posted", "deferred", "later",
+    "now",       "atOpen",      "atData", "atDrain",  "atEnd", "atClose",
+    "atTimeout", "atHandshake", "posted", "deferred", "later",
 };
 
 // How often each is drawn; what ends things is rarer than what keeps them going.
@@ -42,6 +45,12 @@ constexpr Weight kWeights[] = {
     {Verb::peerReset, 1},   {Verb::peerClose, 2},    {Verb::elapse, 6},
     {Verb::descriptors, 1}, {Verb::quiesce, 2},
 };
+// Of programs in which peers speak TLS.
+constexpr Weight kTlsWeights[] = {
+    {Verb::upgrade, 14},   {Verb::arrive, 4},    {Verb::dial, 4},      {Verb::peerUpgrade, 4},
+    {Verb::peerNotify, 3}, {Verb::peerCut, 3},   {Verb::peerRekey, 3}, {Verb::peerMeddle, 2},
+    {Verb::peerHush, 1},   {Verb::peerSend, 10},
+};
 
 class Random {
  public:
@@ -59,14 +68,11 @@ class Random {
   uint64_t state_;
 };
 
-Verb anyVerb(Random& random) {
-  constexpr uint32_t kTotal = [] {
-    uint32_t total = 0;
-    for (const Weight& each : kWeights) total += each.weight;
-    return total;
-  }();
-  uint32_t left = random.below(kTotal);
-  for (const Weight& each : kWeights) {
+Verb anyVerb(Random& random, std::span<const Weight> weights) {
+  uint32_t total = 0;
+  for (const Weight& each : weights) total += each.weight;
+  uint32_t left = random.below(total);
+  for (const Weight& each : weights) {
     if (left < each.weight) return each.verb;
     left -= each.weight;
   }
@@ -76,14 +82,15 @@ Verb anyVerb(Random& random) {
 // What the machine and peers do is never done by a handler.
 bool ofUser(Verb verb) { return verb < Verb::peerSend && verb != Verb::churn; }
 
-Operation anyOperation(Random& random) {
+Operation anyOperation(Random& random, bool tls) {
   Operation operation;
-  operation.verb = anyVerb(random);
+  const bool special = tls && random.below(4) == 0;
+  operation.verb = special ? anyVerb(random, kTlsWeights) : anyVerb(random, kWeights);
   operation.who = random.below(64);
   operation.amount = random.size(random.below(8) == 0 ? 19 : 14);
   operation.turns = random.below(4);
   if (operation.verb == Verb::throws) {
-    operation.when = static_cast<When>(1 + random.below(static_cast<uint32_t>(When::atTimeout)));
+    operation.when = static_cast<When>(1 + random.below(static_cast<uint32_t>(When::atHandshake)));
   } else if (ofUser(operation.verb) && random.below(3) == 0) {
     operation.when = static_cast<When>(1 + random.below(static_cast<uint32_t>(When::count) - 1));
   }
@@ -109,11 +116,13 @@ Program generate(uint64_t seed, size_t steps) {
   program.buffers = random.below(4);
   program.budget = random.below(4);
   program.tidy = random.below(8) != 0;
-  program.tls = random.below(8) == 0;
+  program.tls = random.below(8) == 0 ? 1 + random.below(3) : 0;
   // Somebody to talk to from the start.
   program.operations.push_back({.verb = Verb::listen, .amount = random.size(14), .turns = 1});
   program.operations.push_back({.verb = Verb::arrive, .turns = 1});
-  while (program.operations.size() < steps) program.operations.push_back(anyOperation(random));
+  while (program.operations.size() < steps) {
+    program.operations.push_back(anyOperation(random, (program.tls & 2) != 0));
+  }
   return program;
 }
 

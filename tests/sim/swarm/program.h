@@ -42,7 +42,8 @@ enum class Verb : uint8_t {
   idleTimeout,
   reload,
   unref,
-  ask,  // every fact there is
+  upgrade,  // to TLS
+  ask,      // every fact there is
   throws,
   // a peer's
   peerSend,
@@ -51,6 +52,12 @@ enum class Verb : uint8_t {
   peerEnd,
   peerReset,
   peerClose,
+  peerUpgrade,  // goes on in TLS
+  peerNotify,   // close_notify, and no FIN
+  peerRekey,
+  peerMeddle,  // puts something else between its records
+  peerCut,     // sends its records in small pieces
+  peerHush,    // says nothing any more, or speaks again
   // the machine's
   elapse,
   descriptors,  // few of them, or enough
@@ -67,6 +74,7 @@ enum class When : uint8_t {
   atEnd,
   atClose,
   atTimeout,
+  atHandshake,
   posted,
   deferred,
   later,  // by a timer
@@ -89,7 +97,9 @@ struct Program {
   uint32_t buffers = 0;  // how large the kernel's are
   uint32_t budget = 0;   // how much a socket may read in a turn
   uint32_t tidy = 1;     // ends in peace; or the reactor is destroyed in the middle
-  uint32_t tls = 0;      // some listeners speak TLS, and so do sockets dialed to them
+  // 1: some listeners speak TLS, and so do sockets dialed to them. 2: so do peers; sockets and peers turn
+  // to it in the middle; and half of the handler tables have `handshake`. 3: both.
+  uint32_t tls = 0;
   std::vector<Operation> operations;
 };
 

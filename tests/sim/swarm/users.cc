@@ -22,16 +22,18 @@ bool Player::isOver(const User& user) const {
 
 // What a write of `size` bytes has answered.
 void Player::took(User& user, std::ptrdiff_t count, size_t size, bool corked) {
+  refresh(user);
   expect(count >= -1 && count <= static_cast<std::ptrdiff_t>(size), user,
          "a write took what it was not given");
   const bool over = isOver(user);
-  if (user.failed && noMemory() && user.group->tls) return;  // in the middle of it, perhaps
+  if (user.failed && noMemory() && user.sealed) return;  // in the middle of it, perhaps
   if (over) expect(count == -1, user, "a write was taken after the end");
   if (count < 0) {
     expect(over || shaky(user), user, "a write was refused for no reason");
     return lift(user);
   }
-  if (!user.opened && !corked) expect(count == 0, user, "a write was taken while connecting");
+  if ((!user.opened || shaking(user)) && !corked)
+    expect(count == 0, user, "a write was taken while connecting");
   user.sent += static_cast<uint64_t>(count);
   if (static_cast<size_t>(count) < size) user.drainOwed = !user.finished;
 }
@@ -119,6 +121,13 @@ void Player::ask(User& user) {
     const bool ended = user.finished || user.endTold || user.group->draining;
     const bool heard = user.kernel->readShut && state != ReadyState::closed;
     expect(ended || heard || state == ReadyState::open, user, "an open socket says it is none");
+  }
+  if (user.live() && user.opened) {
+    refresh(user);
+    const TlsFacts facts = user.socket.tls();
+    expect(static_cast<bool>(facts) == user.sealed, user, "a socket does not know what it speaks");
+    expect((facts.version() != TlsVersion::unknown) == user.agreed, user,
+           "a handshake is done and nobody was told, or the other way round");
   }
   static_cast<void>(user.socket.localAddress());
   static_cast<void>(user.socket.remoteAddress());
