@@ -212,7 +212,9 @@ void Connection::streamCut() {
   if (has(kHandshaking)) {
     return handshakeFailed({Origin::kernel, ECONNRESET, Step::handshake, target()});
   }
-  if (has(kTolerant | kTlsFailed) || !saidGoodbye()) return onPeerEnd();
+  // Nobody hears what a lingering socket reads, and what it had accepted is still to be delivered.
+  const bool unheard = state_ == State::lingering;
+  if (unheard || has(kTolerant | kTlsFailed) || !saidGoodbye()) return onPeerEnd();
   set(kReadDone);
   finish({Origin::tls, base::kTlsTruncated, Step::read, "the peer ended without close_notify"});
 }

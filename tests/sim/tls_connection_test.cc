@@ -260,6 +260,23 @@ TEST_CASE("close delivers 2 MiB of records to a slow reader before its close_not
   REQUIRE(world.far.plain == text);
 }
 
+TEST_CASE("close loses nothing to a TLS peer that ends without close_notify and reads on",
+          "[tls]") {
+  Secured world;
+  world.shakeHands();
+  world.peer.receiveSize(5000);
+  const std::string text = pattern(1 << 20);
+  static_cast<void>(world.socket.send(text));
+  world.socket.close();
+  world.peer.shutdownWrite();
+  for (int round = 0; round < 2000 && !world.far.ended; ++round) {
+    world.far.turn();
+    world.settle();
+  }
+  REQUIRE(world.far.plain == text);
+  REQUIRE(world.far.ended);
+}
+
 // --- ends ----------------------------------------------------------------------------------------------
 
 TEST_CASE("a peer that does not answer our close_notify is cut", "[tls]") {
