@@ -213,6 +213,10 @@ $(call objects,$(KERNEL_SOURCES) $(SWARM_SOURCES) tests/sim/example/main.cc): LA
 $(call objects,tests/sim/example/main.cc): FLOOR_FLAGS = -Itests/sim/include
 $(BUILD)/obj/fuzz/%.o: FLOOR_FLAGS = $(TEST_FLAGS)
 
+ifeq ($(KQUEUE),1)  # a compiler does not list it, as a system's header
+$(BUILD)/obj/src/os/poller_kqueue.o: tests/kqueue/sys/event.h
+endif
+
 $(BUILD)/obj/%.o: %.cc $(BUILD)/flags.stamp
 	@mkdir -p $(@D)
 	$(if $(QUIET),@echo '  CXX $<')

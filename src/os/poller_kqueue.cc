@@ -73,6 +73,14 @@ class Waker {
 
 #endif
 
+// A read stops at urgent data. Darwin tells that there is some, so that a short read is not taken for
+// the last; elsewhere what is behind it is read when something more arrives.
+#ifdef EV_OOBAND
+bool urgent(const Change& seen) { return (seen.flags & EV_OOBAND) != 0; }
+#else
+bool urgent(const Change&) { return false; }
+#endif
+
 }  // namespace
 
 // Tokens are kept by descriptor, not in `udata`, which is a pointer and may have 32 bits. The same
@@ -118,7 +126,7 @@ void Poller::State::tell(const Change& seen) {
   const bool over = (seen.flags & EV_EOF) != 0;
   if (reading || failed) event.ready |= kReadable;
   if (!reading || failed) event.ready |= kWritable;
-  if ((reading && over) || failed) event.ready |= kEnded;
+  if ((reading && (over || urgent(seen))) || failed) event.ready |= kEnded;
   if ((!reading && over) || failed) event.ready |= kBroken;
 }
 

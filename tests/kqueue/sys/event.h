@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -40,6 +41,7 @@
 #define EV_CLEAR 0x0020
 #define EV_RECEIPT 0x0040
 #define EV_DISPATCH 0x0080
+#define EV_OOBAND 0x2000
 #define EV_ERROR 0x4000
 #define EV_EOF 0x8000
 
@@ -69,10 +71,6 @@ struct kevent {  // the field types of FreeBSD 12
 namespace kqueue_emulation {
 
 using Kevent = struct kevent;
-
-// On: fflags carries SO_ERROR as on BSD, but to ask Linux for it clears it, so that a later read
-// returns 0 and not ECONNRESET. Off: fflags stays 0 and the error stays pending.
-inline bool reportErrno = true;
 
 // Above 0: every n-th kevent() also repeats a write event. BSD makes one on any ACK.
 inline int spuriousWrites = 0;
@@ -115,7 +113,8 @@ struct Queue {
 using Notes = decltype(Queue::notes);
 
 inline std::mutex queuesMutex;
-inline std::map<int, std::shared_ptr<Queue>> queues;
+// Never destroyed: whoever is destroyed at exit may close a descriptor.
+inline auto& queues = *new std::map<int, std::shared_ptr<Queue>>;
 
 inline int control(int epoll, int operation, uintptr_t ident, uint32_t events) {
   epoll_event event{};
@@ -148,7 +147,7 @@ inline bool takeCount(int fd, uint64_t& count) {
 // --- changes -------------------------------------------------------------------------------------
 
 inline uint32_t interestOf(int filter, const Note& note) {
-  uint32_t events = filter == EVFILT_READ ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
+  uint32_t events = filter == EVFILT_READ ? EPOLLIN | EPOLLPRI | EPOLLRDHUP : EPOLLOUT;
   if (note.disabled) {
     events = EPOLLONESHOT;
   } else if ((note.flags & (EV_ONESHOT | EV_DISPATCH)) != 0) {
@@ -281,16 +280,15 @@ inline int64_t amountOf(int fd, int filter) {
 inline bool fill(Kevent& event, Queue& queue, int filter, uintptr_t ident, uint32_t ready) {
   const auto found = queue.notes.find({filter, ident});
   if (found == queue.notes.end() || found->second.disabled) return false;
+  if (ready == EPOLLPRI) return false;  // urgent data alone is not told
   Note& note = found->second;
   const int fd = static_cast<int>(ident);
   EV_SET(&event, ident, filter, EV_ADD | note.flags, 0, amountOf(fd, filter), note.udata);
   const bool final = (ready & (EPOLLHUP | EPOLLERR)) != 0;
   if (final || (filter == EVFILT_READ && (ready & EPOLLRDHUP) != 0)) {
     event.flags |= EV_EOF;
-    if ((ready & EPOLLERR) != 0 && reportErrno) {
-      event.fflags = static_cast<unsigned>(std::max(option(fd, SOL_SOCKET, SO_ERROR), 0));
-    }
   }
+  if ((ready & EPOLLPRI) != 0) event.flags |= EV_OOBAND;
   if ((note.flags & EV_ONESHOT) != 0) {
     control(queue.epollOf(filter), EPOLL_CTL_DEL, ident, 0);
     queue.notes.erase(found);
@@ -409,8 +407,7 @@ inline int collect(Queue& queue, Kevent* events, int room) {
 inline std::shared_ptr<Queue> find(int outer) {
   const std::lock_guard lock(queuesMutex);
   const auto found = queues.find(outer);
-  if (found == queues.end() || ::fcntl(outer, F_GETFD) < 0) return nullptr;
-  return found->second;
+  return found == queues.end() ? nullptr : found->second;
 }
 
 // Makes the changes. Those that fail, or want a receipt, are told in `events`: returns how many, or
@@ -481,7 +478,7 @@ inline int kqueue() {
     emulation::control(queue->outer, EPOLL_CTL_ADD, static_cast<uintptr_t>(inner), EPOLLIN);
   }
   const std::lock_guard lock(emulation::queuesMutex);
-  emulation::queues[queue->outer] = queue;  // an old one under this number was closed: it goes
+  emulation::queues[queue->outer] = queue;
   return queue->outer;
 }
 
@@ -501,3 +498,17 @@ inline int kevent(int outer, const struct kevent* changes, int changeCount, stru
   return emulation::collectUntil(*queue, events, room, timeout);
 }
 #pragma GCC diagnostic pop
+
+// Takes the place of the C library's in the whole program: with a kqueue goes what is behind it.
+extern "C" inline int close(int fd) {
+  namespace emulation = kqueue_emulation;
+  std::shared_ptr<emulation::Queue> queue;  // outlives the lock: it closes descriptors too
+  {
+    const std::lock_guard lock(emulation::queuesMutex);
+    if (const auto found = emulation::queues.find(fd); found != emulation::queues.end()) {
+      queue = std::move(found->second);
+      emulation::queues.erase(found);
+    }
+  }
+  return static_cast<int>(::syscall(SYS_close, fd));
+}
