@@ -1,9 +1,9 @@
-// Real sockets on loopback for the tests of this floor: ephemeral ports, folders of their own.
+// Sockets on loopback for the tests of this floor: ephemeral ports, folders of their own.
 #pragma once
 
-#include <poll.h>
 #include <stdlib.h>
 
+#include <array>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -45,11 +45,8 @@ inline Fd fdOf(sys::Answer answer) {
   return Fd(static_cast<int>(answer));
 }
 
-// Waits until poll(2) finds one of `events`.
-inline void await(const Fd& fd, short events) {
-  pollfd asked{fd.get(), events, 0};
-  REQUIRE(::poll(&asked, 1, kPatienceMs) == 1);
-}
+// Waits until there is one of `events`: of poll(2) on the real kernel, on the simulated one at once.
+void await(const Fd& fd, short events);
 
 // A listening socket and the way to it.
 class Server {

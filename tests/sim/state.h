@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "kernel.h"
+#include "os/platform.h"
 
 namespace warren::sim {
 
@@ -158,7 +159,7 @@ struct Kernel::State {
   int writableWaits = 0;
   std::function<void(std::vector<os::Event>&)> editEvents;
 
-  Readiness readiness = Readiness::epoll;
+  Readiness readiness = WARREN_KQUEUE ? Readiness::kqueue : Readiness::epoll;
   std::optional<Chaos> chaos;
   uint64_t random = 0;
   std::vector<uint64_t> closedTokens;  // the last ones that were watched

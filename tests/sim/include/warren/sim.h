@@ -225,7 +225,7 @@ class Kernel {
 
   // --- events ------------------------------------------------------------------------------------
 
-  // epoll, unless said otherwise before the first reactor is made.
+  // As the system's own poller does, unless said otherwise before the first reactor is made.
   void readiness(Readiness how);
   // The next wait tells this event as well, true or not.
   void tell(const os::Event& event);
