@@ -1,6 +1,7 @@
 // Sockets on loopback for the tests of this floor: ephemeral ports, folders of their own.
 #pragma once
 
+#include <poll.h>
 #include <stdlib.h>
 
 #include <array>

@@ -14,7 +14,6 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -478,7 +477,7 @@ inline int kqueue() {
     emulation::control(queue->outer, EPOLL_CTL_ADD, static_cast<uintptr_t>(inner), EPOLLIN);
   }
   const std::lock_guard lock(emulation::queuesMutex);
-  emulation::queues[queue->outer] = queue;
+  emulation::queues[queue->outer] = queue;  // an old one under this number was closed: it goes
   return queue->outer;
 }
 
@@ -498,17 +497,3 @@ inline int kevent(int outer, const struct kevent* changes, int changeCount, stru
   return emulation::collectUntil(*queue, events, room, timeout);
 }
 #pragma GCC diagnostic pop
-
-// Takes the place of the C library's in the whole program: with a kqueue goes what is behind it.
-extern "C" inline int close(int fd) {
-  namespace emulation = kqueue_emulation;
-  std::shared_ptr<emulation::Queue> queue;  // outlives the lock: it closes descriptors too
-  {
-    const std::lock_guard lock(emulation::queuesMutex);
-    if (const auto found = emulation::queues.find(fd); found != emulation::queues.end()) {
-      queue = std::move(found->second);
-      emulation::queues.erase(found);
-    }
-  }
-  return static_cast<int>(::syscall(SYS_close, fd));
-}
