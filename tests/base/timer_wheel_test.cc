@@ -193,7 +193,7 @@ TEST_CASE("the next deadline is reached in at most one step a level, and is neve
   CAPTURE(seed);
   std::mt19937_64 random(seed);
   TimerWheel wheel(random() >> (random() % 64));
-  std::deque<WheelTimer> timers(1 + random() % 5);
+  std::deque<WheelTimer> timers(static_cast<size_t>(1 + random() % 5));
   uint64_t earliest = UINT64_MAX;
   for (WheelTimer& timer : timers) {
     const uint64_t deadline = std::max(wheel.now(), random() >> (random() % 64));
@@ -251,7 +251,9 @@ TEST_CASE("a wheel does what a sorted list does", "[timer_wheel]") {
     wheel.cancel(timer);
     forget(timer);
   };
-  const auto any = [&]() -> WheelTimer& { return timers[random() % timers.size()]; };
+  const auto any = [&]() -> WheelTimer& {
+    return timers[static_cast<size_t>(random() % timers.size())];
+  };
 
   for (int step = 0; step < 400; ++step) {
     if (chance(60)) arm(any());
