@@ -20,6 +20,8 @@ TLS_DEFAULT := 1
 #:   coverage   lines of src that the tests run, with clang; fails below 92 %; BUILD/coverage/report/missed
 #:   install    library, headers, pkg-config and CMake package: PREFIX=/usr/local DESTDIR=
 #:   check      clang-format (check only), floors, names in tests/README.md
+#:   check-cross  builds and runs the tests for aarch64, armhf and s390x, under qemu-user; without TLS
+#:   check-macos  compiles and links for macOS, without TLS, and runs a static echo; fetches Zig by npm
 #:   tidy       clang-tidy and cppcheck on the library
 #:   format     lets clang-format rewrite the sources
 #:   clean      removes BUILD
@@ -33,7 +35,7 @@ TLS_DEFAULT := 1
 #:   TESTS='[poller]'                    which tests to run: a filter of Catch2
 #:   TEST_FILES='tests/os/sys_test.cc'   builds these only; default all
 #:   CATCH2=<dir>                        where Catch2 is installed, if not in the system
-#:   QUICK=1                             bench in three minutes, stress in one
+#:   QUICK=1                             bench in three minutes, stress in one; less of check-cross and check-macos
 #:   KQUEUE=1                            for tests only: the kqueue backend over an emulation
 #:   V=1                                 shows whole commands
 
@@ -173,7 +175,7 @@ SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAG
 
 # --- library, examples, programs -----------------------------------------------------------------
 
-.PHONY: all examples test-programs sim run test stress bench bench-check fuzz fuzz-coverage coverage install check tidy format clean help FORCE
+.PHONY: all examples test-programs sim run test stress bench bench-check fuzz fuzz-coverage coverage install check check-cross check-macos tidy format clean help FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -393,6 +395,12 @@ check:
 	tests/check_floors
 	tests/check_floors_test
 	tests/check_names
+
+check-cross: CROSS_TARGETS = aarch64 armhf s390x
+check-macos: CROSS_TARGETS = macos-arm64 macos-x86_64 musl
+check-cross check-macos:
+	@$(PREPARE) $(@:check-%=%)
+	+@MAKE='$(MAKE)' tests/cross $(if $(filter 1,$(QUICK)),--quick) $(BUILD)/cross $(CROSS_TARGETS)
 
 # clang-tidy counts on stderr what it does not show. cppcheck is better off without BoringSSL's headers; it
 # takes what placement new makes for uninitialised, and gives up on options.cc.
