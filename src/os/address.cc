@@ -107,7 +107,7 @@ bool readIpv4(std::string_view text, uint8_t* ip) {
 size_t readIpv6Part(std::string_view part, bool last, Ipv6& ip, size_t at) {
   const size_t room = ip.size() - at;
   if (last && room >= 4 && readIpv4(part, &ip[at])) return 4;
-  uint16_t group;
+  uint16_t group = 0;
   if (room < 2 || part.size() > 4 || !readNumber(part, 16, group)) return 0;
   ip[at] = static_cast<uint8_t>(group >> 8);
   ip[at + 1] = static_cast<uint8_t>(group & 0xff);

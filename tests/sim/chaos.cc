@@ -101,11 +101,12 @@ Plan Kernel::State::connectByChance() {
 void Kernel::State::disturb(Queue& queue) {
   if (!chaos) return;
   std::vector<os::Event>& told = queue.told;
-  if (!told.empty() && chance(&Chaos::duplicates)) told.push_back(told[below(told.size())]);
+  const auto any = [this](size_t count) { return static_cast<size_t>(below(count)); };
+  if (!told.empty() && chance(&Chaos::duplicates)) told.push_back(told[any(told.size())]);
   if (!queue.entries.empty() && chance(&Chaos::spurious)) {
-    const auto any =
-        std::next(queue.entries.begin(), static_cast<std::ptrdiff_t>(below(queue.entries.size())));
-    const Entry& entry = *any->second;
+    const size_t place = any(queue.entries.size());
+    const Entry& entry =
+        *std::next(queue.entries.begin(), static_cast<std::ptrdiff_t>(place))->second;
     const bool stream = entry.watch == os::Watch::stream;
     const bool readable = below(2) == 0 || !stream;
     const bool writable = stream && below(2) == 0;
@@ -113,13 +114,13 @@ void Kernel::State::disturb(Queue& queue) {
     told.push_back({entry.token, readyBits(readable, writable, ended, false)});
   }
   if (!closedTokens.empty() && chance(&Chaos::strays)) {
-    const uint64_t token = closedTokens[below(closedTokens.size())];
+    const uint64_t token = closedTokens[any(closedTokens.size())];
     const bool again = std::any_of(queue.entries.begin(), queue.entries.end(),
                                    [&](const auto& each) { return each.second->token == token; });
     told.push_back({token, readyBits(true, true, true, !again)});
   }
   if (!chance(&Chaos::shuffles)) return;
-  for (size_t left = told.size(); left > 1; --left) std::swap(told[left - 1], told[below(left)]);
+  for (size_t left = told.size(); left > 1; --left) std::swap(told[left - 1], told[any(left)]);
 }
 
 }  // namespace warren::sim
