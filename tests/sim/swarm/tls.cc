@@ -150,7 +150,7 @@ bool Player::doSealedPeer(const Operation& operation, PeerEnd& peer) {
 // What its TLS has said goes behind what waits.
 void Player::collect(PeerEnd& peer) {
   std::string said = peer.far->take();
-  if (said.empty()) return;
+  if (said.empty() || peer.kernel->writeShut) return;  // behind the FIN is nothing
   peer.wire += said;
   peer.last = std::move(said);
 }
@@ -169,7 +169,7 @@ void Player::sendSealed(PeerEnd& peer, size_t size) {
 
 // Says something that its TLS has not sealed, or only to break off.
 void Player::meddle(PeerEnd& peer, uint32_t choice) {
-  if (peer.cut || peer.finOwed) return;
+  if (peer.cut || peer.finOwed || peer.kernel->writeShut) return;
   const uint32_t kind = choice % 8;
   const bool first = !peer.meddled && peer.far->maySpeak();
   const std::string junk(payload(peer, 1 + choice / 8 % 600));
