@@ -77,7 +77,8 @@ void Connection::pushIdleTimeout() {
 
 // The peer has taken bytes, or still has something to say to a user who listens.
 void Connection::pushLinger() {
-  if (!has(kBounded) || deadline_ == kNone) return;
+  // During a handshake the deadline is the handshake's.
+  if (!has(kBounded) || has(kHandshaking) || deadline_ == kNone) return;
   reactor().timers().restart(reactor().timers().at(deadline_),
                              cell_->policy.linger.timeout.count());
 }

@@ -203,6 +203,28 @@ TEST_CASE("close inside handshake(false) drops what was sent before, and the pro
   REQUIRE(world.reactor.stats().sockets == 0);
 }
 
+TEST_CASE("end inside open leaves the time for the handshake as it is", "[tls]") {
+  World world;
+  ListenOptions<> options = secured();
+  options.hostname = "127.0.0.1";
+  options.port = 80;
+  Log log;
+  options.socket = keeping(log);
+  options.linger = {1s, 1000};
+  options.socket.open = [](Socket<> socket) { REQUIRE(socket.end("bye") == 3); };
+  options.socket.handshake = [&log](Socket<> socket, bool, const Error& error) {
+    log.note(socket, error.name());
+  };
+  const auto listener = world.reactor.listen(std::move(options));
+  REQUIRE(listener);
+  Far far = Far::client(world.kernel.connect(80));
+  far.turn();
+  world.elapse(9s);  // and the client says no more
+  REQUIRE(log.text() == "");
+  world.elapse(2s);
+  REQUIRE(log.text() == "ETIMEDOUT, close clean");
+}
+
 // --- short writes --------------------------------------------------------------------------------------
 
 TEST_CASE("records that the kernel takes byte by byte arrive whole, and count as unsent till then",
