@@ -36,7 +36,7 @@ TEST_CASE("an event for a socket that has gone finds nothing") {
   const uint64_t token = world.peer.token();
   world.socket.terminate();
   world.settle();
-  const size_t calls = world.kernel.calls(Call::recv);
+  const uint64_t calls = world.kernel.calls(Call::recv);
   world.kernel.tell({token, os::kReadable | os::kWritable | os::kEnded});
   world.settle();
   REQUIRE(world.reactor.stats().staleEvents == 1);
