@@ -19,6 +19,7 @@
 namespace warren::net {
 
 struct Cold;
+struct Secure;
 
 #if WARREN_TLS
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <stdexcept>
 
 #include "base/check.h"
@@ -20,6 +21,13 @@ size_t rowOf(Call call) { return static_cast<size_t>(call); }
 constexpr size_t kPeerBacklog = 4096;
 
 }  // namespace
+
+Readiness usualReadiness() {
+  const char* const asked = std::getenv("WARREN_SIM_READINESS");
+  if (asked == nullptr) return WARREN_KQUEUE ? Readiness::kqueue : Readiness::epoll;
+  WARREN_CHECK(asked == std::string_view("epoll") || asked == std::string_view("kqueue"));
+  return asked == std::string_view("epoll") ? Readiness::epoll : Readiness::kqueue;
+}
 
 // --- state ---------------------------------------------------------------------------------------
 

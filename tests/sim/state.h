@@ -122,6 +122,9 @@ struct PlannedFault {
   Fault fault;
 };
 
+// The environment's choice, or the system's.
+Readiness usualReadiness();
+
 struct Kernel::State {
   // An hour and a bit, so that milliseconds begin somewhere inside of one.
   uint64_t now = 3'600'000'000'000 + 300'000;
@@ -159,7 +162,7 @@ struct Kernel::State {
   int writableWaits = 0;
   std::function<void(std::vector<os::Event>&)> editEvents;
 
-  Readiness readiness = WARREN_KQUEUE ? Readiness::kqueue : Readiness::epoll;
+  Readiness readiness = usualReadiness();
   std::optional<Chaos> chaos;
   uint64_t random = 0;
   std::vector<uint64_t> closedTokens;  // the last ones that were watched

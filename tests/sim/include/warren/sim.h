@@ -225,7 +225,8 @@ class Kernel {
 
   // --- events ------------------------------------------------------------------------------------
 
-  // As the system's own poller does, unless said otherwise before the first reactor is made.
+  // As the system's own poller does, unless said otherwise before the first reactor is made: here, or with
+  // WARREN_SIM_READINESS=epoll or kqueue in the environment.
   void readiness(Readiness how);
   // The next wait tells this event as well, true or not.
   void tell(const os::Event& event);
