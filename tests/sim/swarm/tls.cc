@@ -60,7 +60,8 @@ Result<void> Player::tryUpgrade(User& user, Bytes leftover, Leftover policy) {
   user.sealed = true;
   user.sealedAt = now();
   user.plainSent = user.sent;
-  user.plainTaken = user.muted ? user.socket.bytesRead() : user.received;
+  // What was dropped is plaintext to it; what `data` was given of the other's TLS before is not.
+  user.plainTaken = user.muted ? user.socket.bytesRead() - user.early.size() : user.received;
   user.garbled = fed != user.early;
   user.early.clear();
   return done;
