@@ -9,6 +9,14 @@
 
 namespace warren::swarm {
 
+namespace {
+
+// A peer that cuts its records says a piece each turn, while time stands still: beyond so many pieces
+// they grow.
+constexpr size_t kPieces = 5000;
+
+}  // namespace
+
 // --- turning to TLS --------------------------------------------------------------------------------
 
 // STARTTLS: when both ends have said all that they want to say in the open, or at any other moment.
@@ -231,7 +239,8 @@ void Player::push(PeerEnd& peer) {
   if (peer.hushed && !over_) return;
   if (peer.cut || peer.gone) return peer.wire.clear();
   const bool whole = peer.grain == 0 || calm_;
-  const size_t most = whole ? peer.wire.size() : std::min<size_t>(peer.grain, peer.wire.size());
+  const size_t piece = std::max<size_t>(peer.grain, peer.wire.size() / kPieces);
+  const size_t most = whole ? peer.wire.size() : std::min(piece, peer.wire.size());
   if (most > 0) peer.wire.erase(0, peer.peer.send(std::string_view(peer.wire).substr(0, most)));
   if (peer.wire.empty() && std::exchange(peer.finOwed, false)) peer.peer.shutdownWrite();
 }
