@@ -63,7 +63,7 @@ std::ptrdiff_t Connection::write(std::span<const Bytes> segments) {
 
 // What a write that took `count` of `total` bytes answers.
 std::ptrdiff_t Connection::taken(size_t count, size_t total) {
-  if (has(kWriteDead)) return refused();
+  if (has(kWriteDead) || state_ == State::closed) return refused();  // in the middle of it
   bytesWritten_ += count;
   if (count < total) set(kDrainOwed);
   return static_cast<std::ptrdiff_t>(count);
@@ -94,7 +94,7 @@ bool Connection::queue(Bytes bytes) {
   size_t sent = 0;
   if (queued() + bytes.size() >= kGatherLimit && mayTransmit() && !has(kHandshaking)) {
     sent = transmit(std::span<const Bytes>(&bytes, 1), bytes.size());
-    if (has(kWriteDead)) return false;
+    if (has(kWriteDead) || state_ == State::closed) return false;
     bytesWritten_ += sent;
   }
   const Bytes rest = bytes.subspan(sent);

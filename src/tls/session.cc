@@ -226,9 +226,12 @@ Session::Received Session::read(std::span<std::byte> into) {
     drained_ = transport.input_->empty() && SSL_has_pending(ssl_.get()) == 0;
   }
   if (returned > 0) return {State::plaintext, plain};
-  drained_ = SSL_get_error(ssl_.get(), returned) == SSL_ERROR_WANT_READ;
-  if (plain == 0) return outcome(returned);
-  ErrorScope::forget();  // how it ended, if it did, BoringSSL says again at the next call
+  const Received rest = outcome(returned);
+  drained_ = rest.state == State::more;
+  if (plain == 0) return rest;
+  // The next call tells how it ended, if it did; a failure is kept for that, since who sends in between
+  // would have BoringSSL forget the reason.
+  ErrorScope::forget();
   return {State::plaintext, plain};
 }
 

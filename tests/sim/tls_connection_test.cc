@@ -1,4 +1,5 @@
 // TLS on a kernel that does as it is told: what a real one does too rarely to be tested on.
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -367,6 +368,32 @@ TEST_CASE("half a record and a FIN are a truncation", "[tls]") {
   world.settle();
   REQUIRE(world.log.input == "whole");
   REQUIRE(world.log.text() == "data, close TRUNCATED/read");
+}
+
+TEST_CASE("a write that meets a forged record is refused, and close tells of the record", "[tls]") {
+  const std::function<bool(Socket<>)> writes[] = {
+      [](Socket<> socket) { return socket.write("answer") != -1; },
+      [](Socket<> socket) { return socket.send(kMuch); },
+      [](Socket<> socket) { return socket.end(kMuch) != -1; },
+  };
+  for (const auto& write : writes) {
+    ListenOptions<> options = secured();
+    Log log;
+    std::optional<bool> taken;
+    options.socket = keeping(log);
+    options.socket.data = [&](Socket<> socket, Bytes) { taken = write(socket); };
+    Secured world(std::move(options));
+    for (int turn = 0; turn < 4; ++turn) {
+      world.far.turn();
+      world.settle();
+    }
+    world.far.send("question");  // both are there in one read
+    world.peer.send(kForged);
+    world.settle();
+    REQUIRE(taken == false);
+    REQUIRE(log.text() == "open, close ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC/read");
+    REQUIRE(Socket<>(log.socket).bytesWritten() == 0);
+  }
 }
 
 // --- pauses --------------------------------------------------------------------------------------------
