@@ -23,7 +23,7 @@ void Connection::leave(const Error& error) {
   mute();
   if (queued() > 0 && mayTransmit()) transmit({}, 0);
   // The peer's end may have come before, and then there is nothing else to wait for.
-  if (secure() != nullptr && state_ == State::open) notify();
+  if (has(kSecure) && state_ == State::open) notify();
   if (state_ == State::closed) return;  // no memory for what TLS has to send
   if (!mustLinger()) return finish(error);
   tellClosed(State::lingering, error);
@@ -48,7 +48,7 @@ void Connection::linger() {
 // kernel has still to deliver. Nothing was written, or the peer has ended: nothing to lose.
 bool Connection::mustLinger() const {
   if (has(kWriteDead)) return false;
-  const bool written = bytesWritten_ > 0 || secure() != nullptr;  // a close_notify at least
+  const bool written = bytesWritten_ > 0 || has(kSecure);  // a close_notify at least
   return queued() > 0 || (written && !has(kReadDone));
 }
 

@@ -59,7 +59,7 @@ void Connection::readWithinBudget(size_t used) {
   }
   while (mayRead()) {
     if (used >= reactor().options().readBudget) return reactor().ready(*this);
-    if (secure() != nullptr) {
+    if (has(kSecure)) {
       decryptKept();
       if (!mayRead()) return;
     }
@@ -81,7 +81,7 @@ size_t Connection::took(Answer count) {
   // there already gives no second edge, one still to come is an edge of its own. Unix sockets also
   // stop behind a message that brought descriptors.
   if (size < ReactorImpl::kReceiveBuffer && !has(kEnded | kUnix)) clear(kReadable);
-  secure() != nullptr ? decrypt(bytes) : received(bytes);
+  has(kSecure) ? decrypt(bytes) : received(bytes);
   return size;
 }
 
@@ -93,7 +93,7 @@ bool Connection::saidGoodbye() const {
 void Connection::readStopped(Answer answer) {
   clear(kReadable);
   if (os::sys::blocked(answer)) return;
-  if (answer == 0) return secure() != nullptr ? streamCut() : onPeerEnd();
+  if (answer == 0) return has(kSecure) ? streamCut() : onPeerEnd();
   const Error why = takeWhy();
   const Error error =
       why ? why : Error(Origin::kernel, static_cast<int>(-answer), Step::read, target());
@@ -131,7 +131,7 @@ void Connection::onPeerEnd() {
   if (state_ == State::closed) return;
   if (has(kPaused)) {  // by one of them: the end is told again, by the kernel or by the session
     set(kReadable);
-    return secure() != nullptr ? keep({}) : void();
+    return has(kSecure) ? keep({}) : void();
   }
   set(kReadDone);  // not before: what they have ended would close without an `end`
   if (!has(kMuted) && saidGoodbye()) call(cell_->table->end);

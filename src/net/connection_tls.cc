@@ -73,7 +73,7 @@ Result<void> Connection::upgrade(const SharedTls& policy, Bytes leftover) {
   if (state_ != State::open || has(kFinOwed | kFinSent | kWriteDead | kReadDone)) {
     return Error(Usage::closed, Step::handshake, "the socket is closed or ended");
   }
-  if (secure() != nullptr) return Error(Usage::conflict, Step::handshake, "it speaks TLS already");
+  if (has(kSecure)) return Error(Usage::conflict, Step::handshake, "it speaks TLS already");
   flushOutput();
   if (queued() > 0) return Error(Usage::conflict, Step::handshake, "bytes are queued");
   if (Result<void> made = makeSession(policy); !made) return made;

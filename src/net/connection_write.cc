@@ -147,7 +147,7 @@ void Connection::uncork() {
 // Gives the outbox and then `extra` to the kernel in one system call, and returns how many bytes of
 // `extra` went.
 size_t Connection::transmit(std::span<const Bytes> extra, size_t extraSize) {
-  if (secure() != nullptr) return seal(extra);
+  if (has(kSecure)) return seal(extra);
   std::array<Bytes, os::sys::kMaxSegments> segments;
   size_t count = 0;
   const size_t before = queued();
@@ -212,7 +212,7 @@ void Connection::flushQueued() {
 
 // Sends what is queued and, behind it, the FIN that is owed.
 void Connection::flushOutput() {
-  if (secure() != nullptr) return flushSealed();
+  if (has(kSecure)) return flushSealed();
   if (queued() > 0 && mayTransmit()) transmit({}, 0);
   if (has(kFinOwed) && queued() == 0 && !has(kWriteDead)) sendFin();
 }

@@ -66,7 +66,7 @@ if(sim_sources)
 endif()
 # Every fuzz target on what is kept in fuzz/corpus, on the same other kernel.
 set(sim_kernel ${sim_sources})
-list(FILTER sim_kernel EXCLUDE REGEX "_test\\.cc$")
+list(FILTER sim_kernel EXCLUDE REGEX "_test\\.cc$|/swarm/")
 file(GLOB fuzz_sources CONFIGURE_DEPENDS fuzz/*.cc)
 list(FILTER fuzz_sources EXCLUDE REGEX "/engine\\.cc$")
 list(REMOVE_ITEM fuzz_sources ${left_out})
