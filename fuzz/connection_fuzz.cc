@@ -358,8 +358,9 @@ class Play {
     const uint8_t choice = input_.byte();
     if (!track.peerThere || track.peer.fd() < 0 || !track.opened || track.over()) return;
     const uint64_t stale = (choice & 4) != 0 ? uint64_t{1} << 63 : 0;
-    kernel_.tell({track.peer.token() ^ stale, ((choice & 1) != 0 ? os::kReadable : 0u) |
-                                                  ((choice & 2) != 0 ? os::kWritable : 0u)});
+    kernel_.tell({.ready = ((choice & 1) != 0 ? os::kReadable : 0u) |
+                           ((choice & 2) != 0 ? os::kWritable : 0u),
+                  .token = track.peer.token() ^ stale});
   }
 
   void kernelDoes() {

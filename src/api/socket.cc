@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "net/reactor_impl.h"
+#include "net/hot_path.h"
 #include "warren/array_buffer_sink.h"
 #include "warren/tls.h"
 

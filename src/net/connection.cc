@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
-#include "net/connection_call.h"
+#include "net/hot_path.h"
 #include "net/options.h"
 #include "net/reactor_impl.h"
 
@@ -153,7 +153,7 @@ void Connection::abandon() {
 
 // --- events ----------------------------------------------------------------------------------------
 
-void Connection::onAnything(const os::Event& event) {
+void Connection::onReady(const os::Event& event) {
   if (state_ == State::connecting) {
     onAttemptReady(kSocketPart);
     // The edge that tells of the connect may tell of the peer's first bytes too, even of its FIN, and

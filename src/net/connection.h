@@ -72,6 +72,8 @@ class Connection : public base::Slot {
   void onStagger();
 
   void onReady(const os::Event& event);
+  // The same for an event that is input and nothing else; false when it is not.
+  bool onInput(const os::Event& event);
   // On the ready list: work was left that the kernel will not tell of again.
   void onWorkLeft();
   // On the flush list: the handler in which something was sent has returned.
@@ -215,8 +217,8 @@ class Connection : public base::Slot {
   size_t sealSome(Bytes bytes);
 
   // reading: connection_read.cc
-  void onAnything(const os::Event& event);
   bool mayRead() const;
+  void tookAllOrNone(os::sys::Answer count);
   void readWithinBudget(size_t used);
   size_t took(os::sys::Answer count);
   os::sys::Answer receive();

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
-#include "net/connection_call.h"
+#include "net/hot_path.h"
 
 namespace warren::net {
 

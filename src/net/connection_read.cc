@@ -2,8 +2,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "base/poison.h"
-#include "net/connection_call.h"
+#include "net/hot_path.h"
 
 namespace warren::net {
 
@@ -16,39 +15,10 @@ bool Connection::mayRead() const {
          (state_ == State::open || state_ == State::lingering || state_ == State::handshaking);
 }
 
-inline Answer Connection::receive() {
-  ReactorImpl& reactor = this->reactor();
-  ++reactor.stats().reads;
-  base::unpoison(reactor.receiveBuffer());
-  return os::sys::recv(fd_, reactor.receiveBuffer());
-}
-
-inline void Connection::countRead(size_t size) {
-  bytesRead_ += size;
-  cell_->bytesRead += size;
-}
-
-inline void Connection::deliver(Bytes bytes) {
-  call(cell_->table->data, bytes);
-  base::poison(bytes);
-}
-
-// Nearly every event says that an open socket with nothing else on its mind has input: less than fits
-// in the buffer. One question tells it from the others.
-void Connection::onReady(const os::Event& event) {
-  const uint32_t told = flags_ | event.ready;
-  if (state_ != State::open || cold_ != nullptr || (told & (kUnquiet | kReadable)) != kReadable) {
-    return onAnything(event);
-  }
-  flags_ = told;
-  const Answer count = receive();
-  if (count <= 0 || count == Answer{ReactorImpl::kReceiveBuffer}) [[unlikely]] {
-    const size_t used = took(count);
-    return used > 0 ? readWithinBudget(used) : void();
-  }
-  clear(kReadable);
-  countRead(static_cast<size_t>(count));
-  deliver(reactor().receiveBuffer().first(static_cast<size_t>(count)));
+// An input event that found nothing, an end or a full buffer.
+void Connection::tookAllOrNone(Answer count) {
+  const size_t used = took(count);
+  if (used > 0) readWithinBudget(used);
 }
 
 // Reads until the kernel has no more, or the socket has had its share of the turn, of which `used`

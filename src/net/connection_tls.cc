@@ -10,7 +10,7 @@
 #include "base/check.h"
 #include "base/poison.h"
 #include "base/tls_names.h"
-#include "net/connection_call.h"
+#include "net/hot_path.h"
 
 namespace warren::net {
 
@@ -320,7 +320,7 @@ bool Connection::notify() {
 
 #else
 
-#include "net/connection_call.h"
+#include "net/hot_path.h"
 
 namespace warren::net {
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
-#include "net/connection_call.h"
+#include "net/hot_path.h"
 
 namespace warren::net {
 
@@ -37,7 +37,7 @@ bool Connection::mayTransmit() const {
 
 // --- verbs -----------------------------------------------------------------------------------------
 
-// The writes that are more than a system call; the others never leave reactor_impl.h.
+// The writes that are more than a system call; the others never leave hot_path.h.
 std::ptrdiff_t Connection::writeSlowly(Bytes bytes) {
   return write(std::span<const Bytes>(&bytes, 1));
 }

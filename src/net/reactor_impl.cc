@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/check.h"
+#include "net/hot_path.h"
 #include "net/options.h"
 
 namespace warren::net {
@@ -139,18 +140,24 @@ void ReactorImpl::dispatchEvents(std::span<const os::Event> events) {
   stats_.events += events.size();
   for (const os::Event& event : events) {
     base::Slot* slot = slab_.find(slotOf(event.token));
-    const Part part = partOf(event.token);
-    // Others may hold a descriptor that we have closed: then its slot may be closed too, even swept.
-    const bool ofSocket = part < kListenerPart;
-    if (slot == nullptr || (ofSocket && static_cast<Connection*>(slot)->state() == State::closed)) {
-      ++stats_.staleEvents;
-    } else if (part == kSocketPart) {
-      static_cast<Connection*>(slot)->onReady(event);
-    } else if (part < kListenerPart) {
-      static_cast<Connection*>(slot)->onAttemptReady(part);
-    } else {
-      static_cast<Listener*>(slot)->onReady(part - kListenerPart);
-    }
+    const bool ofSocket = slot != nullptr && partOf(event.token) == kSocketPart;
+    if (!ofSocket || !static_cast<Connection*>(slot)->onInput(event)) dispatchEvent(slot, event);
+  }
+}
+
+// Any event, with the slot that its token finds.
+void ReactorImpl::dispatchEvent(base::Slot* slot, const os::Event& event) {
+  const Part part = partOf(event.token);
+  // Others may hold a descriptor that we have closed: then its slot may be closed too, even swept.
+  const bool ofSocket = part < kListenerPart;
+  if (slot == nullptr || (ofSocket && static_cast<Connection*>(slot)->state() == State::closed)) {
+    ++stats_.staleEvents;
+  } else if (part == kSocketPart) {
+    static_cast<Connection*>(slot)->onReady(event);
+  } else if (ofSocket) {
+    static_cast<Connection*>(slot)->onAttemptReady(part);
+  } else {
+    static_cast<Listener*>(slot)->onReady(part - kListenerPart);
   }
 }
 

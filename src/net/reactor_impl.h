@@ -119,6 +119,7 @@ class ReactorImpl {
   void turn(uint64_t patience);
   int64_t timeToWait(uint64_t patience) const;
   void dispatchEvents(std::span<const os::Event> events);
+  void dispatchEvent(base::Slot* slot, const os::Event& event);
   void runAnswers();
   void runReadyList();
   void runTimers();
@@ -196,21 +197,6 @@ template <class Function>
   function();
 #endif
   if (--depth_ == 0 && !flushList_.empty()) flushPending();
-}
-
-// Nearly every write is of an open socket with nothing queued, and the kernel takes it all.
-inline std::ptrdiff_t Connection::write(Bytes bytes) {
-  if ((flags_ & (kUnstraight | kWritable)) != kWritable || state_ != State::open ||
-      cold_ != nullptr || bytes.empty()) {
-    return writeSlowly(bytes);
-  }
-  const os::sys::Answer answer = os::sys::send(fd_, bytes);
-  if (answer != std::ssize(bytes)) [[unlikely]]
-    return wroteLess(answer, bytes.size());
-  ++reactor().stats().writes;
-  cell_->bytesWritten += bytes.size();
-  bytesWritten_ += bytes.size();
-  return answer;
 }
 
 }  // namespace warren::net

@@ -26,6 +26,13 @@
 #error "warren needs epoll (Linux) or kqueue (macOS, FreeBSD, NetBSD, OpenBSD, DragonFly)"
 #endif
 
+// The one processor where epoll_event has no padding: its 32-bit programs have none by nature.
+#if WARREN_EPOLL && defined(__x86_64__)
+#define WARREN_PACKED_EVENT [[gnu::packed]]
+#else
+#define WARREN_PACKED_EVENT
+#endif
+
 #if defined(__cpp_exceptions)
 #define WARREN_EXCEPTIONS 1
 #else

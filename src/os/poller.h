@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 
+#include "os/platform.h"
 #include "warren/result.h"
 
 namespace warren::os {
@@ -18,9 +19,10 @@ enum Ready : uint32_t {
   kBroken = 1 << 3,    // an error, or both directions are over
 };
 
-struct Event {
-  uint64_t token;  // what was given to `add`
+// Laid out as struct epoll_event is, so that what the kernel writes need not be copied.
+struct WARREN_PACKED_EVENT Event {
   uint32_t ready;
+  uint64_t token;  // what was given to `add`
 
   bool is(Ready bit) const { return (ready & bit) != 0; }
 };

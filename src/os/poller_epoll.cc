@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <cstddef>
 
 #include "base/check.h"
 #include "os/fd.h"
@@ -34,21 +35,22 @@ int control(const Fd& queue, int operation, int fd, uint32_t interest, uint64_t 
 
 Error failed(Step step, const char* call) { return Error(Origin::kernel, errno, step, call); }
 
-// Nearly all events are of the two bits that mean the same here and there.
+// Nearly all events are of the two bits that mean the same here and there; these are of others.
 static_assert(uint32_t{kReadable} == EPOLLIN && uint32_t{kWritable} == EPOLLOUT);
-inline uint32_t toReady(uint32_t bits) {
-  if ((bits & kEnd) == 0) [[likely]]
-    return bits;
+uint32_t toReady(uint32_t bits) {
   return ((bits & kInput) != 0 ? kReadable : 0u) | ((bits & kRoom) != 0 ? kWritable : 0u) | kEnded |
          ((bits & kFinal) != 0 ? kBroken : 0u);
 }
+
+static_assert(sizeof(Event) == sizeof(epoll_event));
+static_assert(offsetof(Event, ready) == offsetof(epoll_event, events));
+static_assert(offsetof(Event, token) == offsetof(epoll_event, data));
 
 }  // namespace
 
 struct Poller::State {
   Fd queue;
   Fd waker;  // an eventfd: it counts the wakes, one read takes them all
-  std::array<epoll_event, kBatch> ready;
   std::array<Event, kBatch> events;
 };
 
@@ -87,22 +89,25 @@ void Poller::remove(int fd) { control(state_->queue, EPOLL_CTL_DEL, fd, 0, 0); }
 std::span<const Event> Poller::wait(int64_t timeoutMs) {
   State& state = *state_;
   const int timeout = static_cast<int>(std::clamp<int64_t>(timeoutMs, -1, INT_MAX));
-  const int count = ::epoll_wait(state.queue.get(), state.ready.data(), kBatch, timeout);
+  const int count = ::epoll_wait(state.queue.get(), reinterpret_cast<epoll_event*>(&state.events),
+                                 kBatch, timeout);
   if (count < 0) {
     WARREN_CHECK(errno != EBADF);
     return {};  // EINTR: the caller knows how long it still wants to wait
   }
-  size_t told = 0;
-  for (int i = 0; i < count; ++i) {
-    const epoll_event& ready = state.ready[static_cast<size_t>(i)];
-    state.events[told] = {ready.data.u64, toReady(ready.events)};
-    told += ready.data.u64 != kWakeToken;  // the wake's own event is written over
+  Event* end = state.events.data() + count;
+  for (Event* event = state.events.data(); event != end;) {
+    if (event->token == kWakeToken) [[unlikely]] {
+      eventfd_t wakes;
+      ::eventfd_read(state.waker.get(), &wakes);
+      *event = *--end;
+      continue;
+    }
+    if ((event->ready & kEnd) != 0) [[unlikely]]
+      event->ready = toReady(event->ready);
+    ++event;
   }
-  if (told != static_cast<size_t>(count)) {
-    eventfd_t wakes;
-    ::eventfd_read(state.waker.get(), &wakes);
-  }
-  return {state.events.data(), told};
+  return {state.events.data(), end};
 }
 
 // write(2) is on POSIX's list for signal handlers. EAGAIN means that 2^64 - 2 wakes wait already.

@@ -110,7 +110,7 @@ Event& Poller::State::eventOf(size_t fd) {
   if (one.batch != batch) {
     one.batch = batch;
     one.event = told++;
-    events[one.event] = {one.token, 0};
+    events[one.event] = {0, one.token};
   }
   return events[one.event];
 }

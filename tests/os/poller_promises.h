@@ -29,7 +29,7 @@ void add(Poller& poller, const Fd& fd, uint64_t token, Watch watch = Watch::stre
 
 // Waits until the events of `token` have told together what `enough` asks for.
 Event await(Poller& poller, uint64_t token, bool (*enough)(const Event&)) {
-  Event told{token, 0};
+  Event told{0, token};
   const uint64_t begin = sys::now() / 1'000'000;
   while (!enough(told)) {
     for (const Event& event : poller.wait(kPatienceMs)) {

@@ -111,13 +111,13 @@ void Kernel::State::disturb(Queue& queue) {
     const bool readable = below(2) == 0 || !stream;
     const bool writable = stream && below(2) == 0;
     const bool ended = stream && below(2) == 0;
-    told.push_back({entry.token, readyBits(readable, writable, ended, false)});
+    told.push_back({readyBits(readable, writable, ended, false), entry.token});
   }
   if (!closedTokens.empty() && chance(&Chaos::strays)) {
     const uint64_t token = closedTokens[any(closedTokens.size())];
     const bool again = std::any_of(queue.entries.begin(), queue.entries.end(),
                                    [&](const auto& each) { return each.second->token == token; });
-    told.push_back({token, readyBits(true, true, true, !again)});
+    told.push_back({readyBits(true, true, true, !again), token});
   }
   if (!chance(&Chaos::shuffles)) return;
   for (size_t left = told.size(); left > 1; --left) std::swap(told[left - 1], told[any(left)]);

@@ -310,7 +310,7 @@ TEST_CASE("spurious events are harmless") {
   Served world;
   const uint64_t token = world.peer.token();
   for (uint32_t ready = 0; ready <= (os::kReadable | os::kEnded | os::kWritable); ++ready) {
-    world.kernel.tell({token, ready});
+    world.kernel.tell({.ready = ready, .token = token});
     world.settle();
   }
   REQUIRE(world.log.text() == "");

@@ -37,7 +37,7 @@ TEST_CASE("an event for a socket that has gone finds nothing") {
   world.socket.terminate();
   world.settle();
   const uint64_t calls = world.kernel.calls(Call::recv);
-  world.kernel.tell({token, os::kReadable | os::kWritable | os::kEnded});
+  world.kernel.tell({.ready = os::kReadable | os::kWritable | os::kEnded, .token = token});
   world.settle();
   REQUIRE(world.reactor.stats().staleEvents == 1);
   REQUIRE(world.kernel.calls(Call::recv) == calls);
@@ -60,7 +60,7 @@ TEST_CASE("an event for an earlier socket of the same slot and descriptor finds 
   REQUIRE(peers.front().fd() == fd);
   REQUIRE(peers.back().token() != token);
   world.log.lines.clear();
-  world.kernel.tell({token, os::kReadable | os::kWritable | os::kEnded});
+  world.kernel.tell({.ready = os::kReadable | os::kWritable | os::kEnded, .token = token});
   const uint64_t reads = world.kernel.calls(Call::recv);
   world.settle();
   REQUIRE(world.log.text() == "");
@@ -100,9 +100,11 @@ TEST_CASE("a handle whose slot is in use again answers closed, and touches nothi
 
 TEST_CASE("a token that no slot ever had finds nothing") {
   Served world;
-  world.kernel.tell({0x0123456789abcdef, os::kReadable | os::kWritable | os::kEnded});
-  world.kernel.tell({0, os::kReadable | os::kWritable | os::kEnded});
-  world.kernel.tell({~uint64_t{0} - 1, os::kReadable | os::kWritable | os::kEnded});
+  world.kernel.tell(
+      {.ready = os::kReadable | os::kWritable | os::kEnded, .token = 0x0123456789abcdef});
+  world.kernel.tell({.ready = os::kReadable | os::kWritable | os::kEnded, .token = 0});
+  world.kernel.tell(
+      {.ready = os::kReadable | os::kWritable | os::kEnded, .token = ~uint64_t{0} - 1});
   world.settle();
   REQUIRE(world.reactor.stats().staleEvents == 3);
 }

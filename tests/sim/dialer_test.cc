@@ -300,7 +300,8 @@ TEST_CASE("events of attempts that lost find nothing") {
   const uint64_t token = server.accept()->token();
   const uint64_t attempts = uint64_t{1} << 28;  // the part of a token
   for (uint64_t part = 1; part < 8; ++part) {
-    world.kernel.tell({token | part * attempts, os::kReadable | os::kWritable | os::kEnded});
+    world.kernel.tell(
+        {.ready = os::kReadable | os::kWritable | os::kEnded, .token = token | part * attempts});
   }
   world.settle();
   REQUIRE(world.log.text() == "open");

@@ -239,7 +239,7 @@ TEST_CASE("sim: faults wait in line for their call, and for their descriptor") {
 
 TEST_CASE("sim: tests may see and change what a wait tells") {
   Pair pair;
-  pair.kernel.tell({99, os::kReadable});
+  pair.kernel.tell({.ready = os::kReadable, .token = 99});
   pair.kernel.duplicateEvents();
   REQUIRE(pair.poller.wait(0).size() == 2);
   pair.kernel.onWait([](std::vector<Event>& events) { events.clear(); });

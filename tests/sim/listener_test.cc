@@ -348,7 +348,7 @@ TEST_CASE("events for a stopped listener find nothing") {
   listener.stop();
   world.settle();
   const uint64_t accepts = world.kernel.calls(Call::accept);
-  world.kernel.tell({token, os::kReadable});
+  world.kernel.tell({.ready = os::kReadable, .token = token});
   world.settle();
   REQUIRE(world.kernel.calls(Call::accept) == accepts);
 }

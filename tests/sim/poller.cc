@@ -58,15 +58,16 @@ std::optional<os::Event> eventOf(const Entry& entry, uint8_t filters) {
   if (entry.queue->kernel.readiness == Readiness::epoll) {
     const bool out = ready.out && !listener;
     if (!ready.in && !out && !ready.hangUp) return std::nullopt;
-    return os::Event{entry.token, readyBits(ready.in, out, ready.hangUp, ready.everything)};
+    return os::Event{readyBits(ready.in, out, ready.hangUp, ready.everything), entry.token};
   }
   // EV_EOF of the read filter is the peer's end; that of the write filter says that writing is over.
   const KernelSocket& socket = *entry.socket;
   const bool reading = (filters & kRead) != 0 && ready.in;
   const bool writing = (filters & kWrite) != 0 && ready.out && !listener;
   if (!reading && !writing) return std::nullopt;
-  return os::Event{entry.token, readyBits(reading, writing, reading && ready.hangUp,
-                                          writing && (socket.writeShut || ready.everything))};
+  return os::Event{readyBits(reading, writing, reading && ready.hangUp,
+                             writing && (socket.writeShut || ready.everything)),
+                   entry.token};
 }
 
 }  // namespace warren::sim
@@ -115,7 +116,7 @@ void addScripted(Queue& queue) {
   if (kernel.writableWaits > 0) {
     --kernel.writableWaits;
     for (const auto& [fd, entry] : queue.entries) {
-      if (entry->watch == Watch::stream) told.push_back({entry->token, kWritable});
+      if (entry->watch == Watch::stream) told.push_back({kWritable, entry->token});
     }
   }
   for (const Event& extra : std::exchange(kernel.extraEvents, {})) told.push_back(extra);
