@@ -79,7 +79,7 @@ TEST_CASE("a fresh stream has room to write, which is told once", "[poller]") {
   add(poller, pair.near, kNear);
   const std::span<const Event> events = poller.wait(kPatienceMs);
   REQUIRE(events.size() == 1);
-  REQUIRE(events[0].token == kNear);
+  REQUIRE(uint64_t{events[0].token} == kNear);
   REQUIRE(events[0].is(kWritable));
   REQUIRE(!events[0].is(kReadable));
   REQUIRE(!events[0].is(kEnded));
@@ -233,7 +233,7 @@ TEST_CASE("a descriptor that was closed with an event pending gives none", "[pol
   closed.near.reset();
   const std::span<const Event> events = poller.wait(kPatienceMs);
   REQUIRE(events.size() == 1);
-  REQUIRE(events[0].token == 2);
+  REQUIRE(uint64_t{events[0].token} == 2);
 }
 
 TEST_CASE("remove bears descriptors that are gone or were never added", "[poller]") {
@@ -300,7 +300,7 @@ TEST_CASE("more descriptors than a batch holds are all told", "[poller]") {
     REQUIRE(!events.empty());
     for (const Event& event : events) {
       REQUIRE(event.is(kWritable));
-      REQUIRE(told.insert(event.token).second);
+      REQUIRE(told.insert(uint64_t{event.token}).second);
     }
   }
   REQUIRE(*told.rbegin() == kCount - 1);

@@ -35,7 +35,7 @@ TEST_CASE("a number that is used again tells the token of its second use", "[pol
   for (bool readable = false; !readable;) {
     const std::span<const Event> events = poller.wait(kPatienceMs);
     REQUIRE(events.size() == 1);
-    REQUIRE(events[0].token == 2);
+    REQUIRE(uint64_t{events[0].token} == 2);
     readable = events[0].is(kReadable);
   }
 }
