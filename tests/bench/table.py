@@ -32,6 +32,7 @@ TLS_SENDS = 19.0  # for each MB
 IDLE_BYTES = 100  # with what the kernel's pages round up to
 IDLE_TLS_BYTES = 3400
 HOSE_P99 = 2.0
+GROWTH = 1.02  # a message with the most connections, to one with 100
 
 ABOUT = {
     "pp1": "1 connection, 64 B there and back",
@@ -115,6 +116,14 @@ def timed_table(case, found):
     return text + "\n"
 
 
+def growth_table(growth):
+    text = "### With more connections\n\nUser-space instructions a message, all connections busy.\n\n"
+    text += head(["connections", *(f"{count:,}" for count in next(iter(growth.values())))])
+    for name, found in growth.items():
+        text += row([name, *(number(value) for value in found.values())])
+    return text + "\n"
+
+
 def idle_table(idle, what):
     text = f"### {idle['connections']:,} {what}\n\n"
     text += head(["", *idle["servers"]])
@@ -130,6 +139,8 @@ def markdown(results):
     for part, what in (("exact", "Counted"), ("exact_tls", "Counted, TLS")):
         if results.get(part):
             text += exact_table(results[part], what)
+    if "growth" in results:
+        text += growth_table(results["growth"])
     for part, what in (("idle", "idle connections"), ("idle_tls", "idle TLS connections")):
         if part in results:
             text += idle_table(results[part], what)
@@ -160,6 +171,9 @@ def missed(results):
         found = results["exact"].get(case, {}).get("servers", {}).get("warren")
         if found:
             hold(f"{case}, {what}", found[what], limit)
+    if "growth" in results:
+        found = results["growth"]["warren"]
+        hold(f"pp{max(found)}, instructions to pp100", found[max(found)] / found[100], GROWTH)
     tls = results.get("exact_tls", {})
     for case, what, limit in TLS_FLOORS:
         if case in tls:
