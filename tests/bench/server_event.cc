@@ -25,7 +25,12 @@ void onRead(bufferevent* peer, void*) {
 void onWritten(bufferevent* peer, void*) { bufferevent_enable(peer, EV_READ); }
 
 void onEvent(bufferevent* peer, short what, void*) {
-  if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) != 0) bufferevent_free(peer);
+  if ((what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) == 0) return;
+  if (SSL* const ssl = bufferevent_openssl_get_ssl(peer)) {  // as its manual says goodbye
+    SSL_set_shutdown(ssl, SSL_RECEIVED_SHUTDOWN);
+    SSL_shutdown(ssl);
+  }
+  bufferevent_free(peer);
 }
 
 // `context` is null for plain connections.
