@@ -36,6 +36,7 @@ TLS_DEFAULT := 1
 #:   TEST_FILES='tests/os/sys_test.cc'   builds these only; default all
 #:   CATCH2=<dir>                        where Catch2 is installed, if not in the system
 #:   QUICK=1                             bench in three minutes, stress in one; less of check-cross and check-macos
+#:   PRELUDE=all                         headers compiled ahead for the library too, not for the tests alone
 #:   KQUEUE=1                            for tests only: the kqueue backend over an emulation
 #:   V=1                                 shows whole commands
 
@@ -64,6 +65,7 @@ FUZZ_CXX ?= clang++
 CLANG_FORMAT ?= clang-format
 CLANG_TIDY ?= clang-tidy
 CPPCHECK ?= cppcheck
+PRELUDE ?= tests
 PREFIX ?= /usr/local
 DESTDIR ?=
 TEST_SECONDS ?= 300
@@ -202,13 +204,16 @@ $(BUILD)/sources.stamp: FORCE
 FORCE:
 
 $(BUILD)/obj/src/%.o: FLOOR_FLAGS = $(LIBRARY_FLAGS)
+$(BUILD)/obj/src/%.o: LAST_FLAGS = $(SOURCE_PRELUDE:%=-include %)
 $(BUILD)/obj/examples/%.o: FLOOR_FLAGS = $(EXAMPLE_FLAGS)
-# Optimising tests costs more time than it saves; sanitized ones would take a minute a file.
+# Optimising tests costs more time than it saves; sanitized ones would take a minute a file. UBSan looks at
+# the library, not at what drives it.
 $(BUILD)/obj/tests/%.o: FLOOR_FLAGS = $(TEST_FLAGS)
-UNOPTIMISED := -O0 -g1
-$(BUILD)/obj/tests/%.o: LAST_FLAGS = $(UNOPTIMISED) $(if $(PRELUDE),-include $(PRELUDE))
+UNOPTIMISED := -O0 -g1 $(if $(findstring undefined,$(SANITIZE)),-fno-sanitize=undefined)
+$(BUILD)/obj/tests/%.o: LAST_FLAGS = $(UNOPTIMISED) $(TEST_PRELUDE:%=-include %)
 $(BUILD)/obj/fuzz/%.o: LAST_FLAGS = $(UNOPTIMISED)
-$(BUILD)/obj/tests/bench/%.o $(BUILD)/obj/tests/stress/%.o: LAST_FLAGS =
+$(BUILD)/obj/tests/bench/%.o: LAST_FLAGS =
+$(BUILD)/obj/tests/stress/%.o: LAST_FLAGS = -O1 -g1
 # Many seeds are worth it.
 $(call objects,$(KERNEL_SOURCES) $(SWARM_SOURCES) tests/sim/example/main.cc): LAST_FLAGS = -O1 -g1
 # As a user builds it.
@@ -224,15 +229,23 @@ $(BUILD)/obj/%.o: %.cc $(BUILD)/flags.stamp
 	$(if $(QUIET),@echo '  CXX $<')
 	$(QUIET)$(CXX) $(CPPFLAGS) $(EVERY_FLAGS) $(FLOOR_FLAGS) $(CXXFLAGS) $(LAST_FLAGS) -MMD -MP -c -o $@ $<
 
-# Reading Catch2 and the library's headers takes longer than most tests themselves. PRELUDE= does without.
-PRELUDE := $(BUILD)/obj/prelude.h
-$(PRELUDE).gch: tests/support/prelude.h $(BUILD)/flags.stamp
-	@mkdir -p $(@D)
-	@cp $< $(PRELUDE)
-	$(QUIET)$(CXX) $(CPPFLAGS) $(EVERY_FLAGS) $(TEST_FLAGS) $(CXXFLAGS) $(UNOPTIMISED) \
-	  -MMD -MP -MF $(PRELUDE).d -MT $@ -x c++-header -o $@ $<
-$(call objects,$(SUPPORT_SOURCES) $(SIM_SOURCES) $(TEST_SOURCES) $(filter tests/%,$(FUZZ_SHARED))): \
-  $(addsuffix .gch,$(PRELUDE))
+# Reading Catch2 and the library's headers takes longer than most tests themselves; and reading the public
+# headers longer than most sources, which pays where processors are few. CMake does without, and so finds
+# out what a file forgets to include.
+TEST_PRELUDE := $(if $(filter tests all,$(PRELUDE)),$(BUILD)/obj/prelude.h)
+SOURCE_PRELUDE := $(if $(filter all,$(PRELUDE)),$(BUILD)/obj/source_prelude.h)
+# Compiles the header beside the target, with these flags.
+define precompile
+	$(QUIET)$(CXX) $(CPPFLAGS) $(EVERY_FLAGS) $(1) -MMD -MP -MF $(@:.gch=.d) -MT $@ -x c++-header -o $@ $(@:.gch=)
+endef
+$(BUILD)/obj/prelude.h.gch: tests/support/prelude.h $(BUILD)/flags.stamp
+	@mkdir -p $(@D) && cp $< $(@:.gch=)
+	$(call precompile,$(TEST_FLAGS) $(CXXFLAGS) $(UNOPTIMISED))
+$(BUILD)/obj/source_prelude.h.gch: $(BUILD)/flags.stamp
+	@mkdir -p $(@D) && echo '#include "warren/warren.h"' > $(@:.gch=)
+	$(call precompile,$(LIBRARY_FLAGS) $(CXXFLAGS))
+$(call objects,$(SUPPORT_SOURCES) $(SIM_SOURCES) $(TEST_SOURCES) $(filter tests/%,$(FUZZ_SHARED))): $(TEST_PRELUDE:%=%.gch)
+$(call objects,$(SOURCES)): $(SOURCE_PRELUDE:%=%.gch)
 
 # Written anew, so that the object of a deleted source does not live on in it.
 define archive
@@ -290,7 +303,7 @@ $(SWARM): $(call objects,$(SWARM_SOURCES) $(call sources,tests/support/certifica
 
 ALL_SOURCES := $(SWARM_SOURCES) tests/sim/example/main.cc $(SOURCES) $(EXAMPLE_SOURCES) $(TEST_SOURCES) $(SUPPORT_SOURCES) $(SIM_SOURCES) \
   $(STRESS_SOURCES) $(BENCH_SOURCES) $(FUZZ_SOURCES) $(FUZZ_SHARED) fuzz/engine.cc fuzz/replay.cc
--include $(patsubst %.o,%.d,$(call objects,$(ALL_SOURCES))) $(PRELUDE).d
+-include $(patsubst %.o,%.d,$(call objects,$(ALL_SOURCES))) $(BUILD)/obj/prelude.h.d $(BUILD)/obj/source_prelude.h.d
 
 # --- running -------------------------------------------------------------------------------------
 
@@ -403,15 +416,22 @@ check-cross check-macos:
 	+@MAKE='$(MAKE)' tests/cross $(if $(filter 1,$(QUICK)),--quick) $(BUILD)/cross $(CROSS_TARGETS)
 
 # clang-tidy counts on stderr what it does not show. cppcheck is better off without BoringSSL's headers; it
-# takes what placement new makes for uninitialised, and gives up on options.cc.
+# takes what placement new makes for uninitialised, and gives up on options.cc. To clang-tidy a floor is one
+# unit, since what all its files include takes longer than they do; names of src/api would clash. The longest
+# comes first.
+TIDY_FLOORS := net $(if $(filter 1,$(TLS)),tls) os base
 tidy:
 	@for tool in $(CLANG_TIDY) $(CPPCHECK); do \
 	  command -v $$tool >/dev/null || { echo "no $$tool; run third_party/install ci" >&2; exit 1; }; done
 	$(CPPCHECK) --quiet --error-exitcode=1 -j $(JOBS) --std=c++20 --enable=warning,performance,portability \
 	  --suppress=legacyUninitvar --suppress=cppcheckError:src/net/options.cc \
 	  -D__linux__ -DWARREN_TLS=$(TLS) -DOPENSSL_IS_BORINGSSL -DBORINGSSL_API_VERSION=17 -Iinclude -Isrc $(sort $(dir $(SOURCES)))
-	$(NEED_BORINGSSL)@printf '%s\n' $(SOURCES) | xargs -P $(JOBS) -I {} sh -c \
-	  '$(CLANG_TIDY) --quiet {} -- $(EVERY_FLAGS) $(LIBRARY_FLAGS) 2>/dev/null || { echo "clang-tidy: {}"; exit 1; }'
+	$(NEED_BORINGSSL)@mkdir -p $(BUILD)/tidy && for floor in $(TIDY_FLOORS); do \
+	  for source in $(SOURCES); do case $$source in (src/$$floor/*) \
+	    echo "#line 1 \"$$source\""; cat $$source ;; esac; done > $(BUILD)/tidy/$$floor.cc; done
+	@printf '%s\n' $(TIDY_FLOORS:%=$(BUILD)/tidy/%.cc) $(filter src/api/%,$(SOURCES)) | xargs -P $(JOBS) -I {} sh -c \
+	  '$(CLANG_TIDY) --quiet --config-file=.clang-tidy {} -- $(EVERY_FLAGS) $(LIBRARY_FLAGS) 2>/dev/null || \
+	    { echo "clang-tidy: {}"; exit 1; }'
 
 format:
 	$(CLANG_FORMAT) -i $(FORMATTED)
