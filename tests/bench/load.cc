@@ -127,7 +127,6 @@ enum class Kind { ping, firehose, churn };
 struct Connection {
   bench::Channel channel;
   Kind kind = Kind::ping;
-  bool room = true;     // the kernel takes more
   bool echoed = false;  // churn: what remains is the end
   uint32_t offset = 0;  // of its stream in the pattern
   uint64_t sent = 0;
@@ -197,8 +196,7 @@ class Load {
     connection = {.channel = bench::Channel(port_, tls_), .kind = kind};
     connection.offset = static_cast<uint32_t>(next_ += 7919) % kPeriod;
     connection.begin = begin;
-    epoll_event event{.events = EPOLLIN | (kind == Kind::firehose ? EPOLLOUT | EPOLLET : 0u),
-                      .data = {.ptr = &connection}};
+    epoll_event event{.events = EPOLLIN, .data = {.ptr = &connection}};
     must(::epoll_ctl(epoll_, EPOLL_CTL_ADD, connection.channel.fd(), &event), "epoll_ctl");
   }
 
@@ -242,23 +240,18 @@ class Load {
     std::array<epoll_event, 256> events;
     const int count = ::epoll_wait(epoll_, events.data(), 256, 100);
     for (int i = 0; i < count; ++i) {
-      const epoll_event& event = events[static_cast<size_t>(i)];
-      auto& connection = *static_cast<Connection*>(event.data.ptr);
-      if ((event.events & EPOLLOUT) != 0) {
-        connection.room = true;
-        pump(connection);
-      }
-      if ((event.events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) receive(connection);
+      receive(*static_cast<Connection*>(events[static_cast<size_t>(i)].data.ptr));
     }
   }
 
+  // As much as the kernel takes. A firehose that is full has bytes under way, and sends more when they return.
   void pump(Connection& connection) {
-    while (connection.room && connection.sent < connection.goal) {
+    while (connection.sent < connection.goal) {
       const size_t size = std::min<size_t>(connection.goal - connection.sent, kChunk);
       const ssize_t sent = connection.channel.send(expected(connection, connection.sent), size);
-      if (sent < 0 && errno != EAGAIN) bench::fail("send");
-      if (sent > 0) connection.sent += static_cast<uint64_t>(sent);
-      connection.room = sent > 0 && (tls_ || static_cast<size_t>(sent) == size);
+      if (sent < 0 && errno == EAGAIN) return;
+      connection.sent += static_cast<uint64_t>(must(sent, "send"));
+      if (!tls_ && static_cast<size_t>(sent) < size) return;
     }
   }
 
@@ -276,8 +269,10 @@ class Load {
     bytes_ += size;
   }
 
+  // One read a turn, or a firehose that is faster than this program would keep the others from their turn.
+  // In TLS all that is there: epoll does not tell what the session still holds.
   void receive(Connection& connection) {
-    for (;;) {
+    do {
       const ssize_t size = connection.channel.recv(buffer_.get(), kChunk);
       if (size < 0 && errno == EAGAIN) return;
       must(size, "recv");
@@ -289,8 +284,7 @@ class Load {
       } else if (connection.received == connection.goal) {
         return answered(connection);
       }
-      if (static_cast<size_t>(size) < kChunk && !connection.channel.inPieces()) return;
-    }
+    } while (connection.channel.inPieces());
   }
 
   void answered(Connection& connection) {

@@ -4,7 +4,7 @@ import statistics
 # What the project promises: (what, case, server against, limit). Counts repeat exactly; where rounds of the
 # ping-pong differ by a batch or two the limit leaves room for it. Ratios of times are medians of many
 # rounds and still differ by some per cent from run to run, more on a machine that is not idle: NOISE is
-# added to those, and the spread of the `again` server says how much the machine needs at least.
+# added to those, or more if the rounds scatter more than that or `again` differs from the ceiling by more.
 NOISE = 0.05
 EXACT_FLOORS = [
     # case, what, at most
@@ -68,6 +68,15 @@ def spread(values):
     return (high - low) / 2 / statistics.median(values)
 
 
+def doubt(values):
+    """Two standard errors of the median, each 1.86 spreads by the root of the count: as normal values scatter."""
+    return 2 * 1.86 * spread(values) * middle(values) / len(values) ** 0.5 if values else float("nan")
+
+
+def plusMinus(values):
+    return f"{middle(values):.2f} ± {doubt(values):.2f}"
+
+
 def row(cells):
     return "| " + " | ".join(str(cell) for cell in cells) + " |\n"
 
@@ -108,7 +117,7 @@ def timed_table(case, found):
     for name in samples:
         take = lambda what: [one[what] for one in samples[name]]
         cells = [name, number(middle(take("rate"))), f"{100 * spread(take('rate')):.0f} %",
-                 number(middle(take("cpu"))), f"{middle(ratios(samples, name, ceiling, 'cpu')):.2f}"]
+                 number(middle(take("cpu"))), plusMinus(ratios(samples, name, ceiling, "cpu"))]
         cells += [f"{middle(ratios(samples, name, peer, 'cpu')):.2f}" for peer in peers]
         if latencies:
             cells += [number(middle(take(what))) for what in ("p50", "p99", "p999")]
@@ -188,12 +197,11 @@ def missed(results):
     for case, limit in TIMED_FLOORS:
         found = results.get("timed", {}).get(case)
         if found:
-            # On top of it the machine's own noise: what the ceiling differs from itself by.
             samples = found["samples"]
             ceiling = next(iter(samples))
-            noise = max(NOISE, abs(middle(ratios(samples, "again", ceiling, "cpu")) - 1))
-            ratio = middle(ratios(samples, "warren", ceiling, "cpu"))
-            hold(f"{case}, CPU to the ceiling", ratio, limit + noise)
+            again, mine = (ratios(samples, name, ceiling, "cpu") for name in ("again", "warren"))
+            noise = max(NOISE, abs(middle(again) - 1), doubt(mine))
+            hold(f"{case}, CPU to the ceiling", middle(mine), limit + noise)
     hose = hose_ratio(results)
     if hose:
         hold("p99 beside a firehose", hose, HOSE_P99)
