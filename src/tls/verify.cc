@@ -48,12 +48,21 @@ Verdict verdictOf(X509_STORE_CTX* chain, const Credentials& credentials) {
   return verdict;
 }
 
+// BoringSSL reads numbers with leading zeros, and lets anything follow the fourth: "10.0.0.1.example.com".
+bool isWritten(const std::string& host, const uint8_t* bytes) {
+  std::string text = std::to_string(bytes[0]);
+  for (size_t i = 1; i < 4; ++i) text += "." + std::to_string(bytes[i]);
+  return text == host;
+}
+
 }  // namespace
 
 bool isAddress(const std::string& host) {
   const bssl::UniquePtr<ASN1_OCTET_STRING> address(a2i_IPADDRESS(host.c_str()));
   ErrorScope::forget();
-  return address != nullptr;
+  if (address == nullptr) return false;
+  return ASN1_STRING_length(address.get()) != 4 ||
+         isWritten(host, ASN1_STRING_get0_data(address.get()));
 }
 
 std::string canonicalHost(std::string host) {

@@ -298,6 +298,25 @@ TEST_CASE("hosts are written as certificates have them") {
   CHECK_FALSE(isAddress(""));
 }
 
+TEST_CASE("a name that begins like an address is asked for and verified as the name it is") {
+  for (const char* name :
+       {"127.0.0.1.example.com", "127.0.0.1.nip.io", "127.0.0.1evil", "127.0.0.1.5", "127.0.0.1 ",
+        " 127.0.0.1", "0127.0.0.1", "127.0.0.01", "127.0.0.1-1"}) {
+    INFO(name);
+    CHECK_FALSE(isAddress(name));
+    TlsOptions asking = clientOptions();
+    asking.serverName = name;
+    Ends both = shaken(serverOptions(), asking);  // whose certificate has the address in it
+    CHECK(both.client.errorName() == "ERR_TLS_CERT_ALTNAME_INVALID");
+  }
+  const Identity leaf = issue(testAuthority(), {.names = {"DNS:127.0.0.1.nip.io"}});
+  TlsOptions asking = clientOptions();
+  asking.serverName = "127.0.0.1.nip.io";
+  Ends both = shaken(serving(leaf), asking);
+  REQUIRE(both.fine());
+  CHECK(both.server.session->serverName() == "127.0.0.1.nip.io");
+}
+
 TEST_CASE("a certificate is described in words") {
   Ends both = shaken(serverOptions(), clientOptions());
   const std::vector<Certificate> chain = both.client.session->peerCertificates();
