@@ -3,6 +3,7 @@
 #include <map>
 #include <utility>
 
+#include "tls/session_cache.h"
 #include "tls_fixed.h"
 
 namespace warren::fuzz {
@@ -192,7 +193,6 @@ std::shared_ptr<const tls::ServerPolicy> serverPolicy(uint32_t choices) {
 }
 
 std::shared_ptr<const tls::Credentials> clientPolicy(uint32_t choices) {
-  if (bit(choices, 12)) return made(clientOptions(choices), Role::client);
   static std::map<uint32_t, std::shared_ptr<const tls::Credentials>> known;
   auto& policy = known[choices & kClientBits];
   if (!policy) policy = made(clientOptions(choices), Role::client);
@@ -223,6 +223,7 @@ End serverOf(const Setup& setup) {
 }
 
 Setup::Setup(uint32_t choices) {
+  tls::SessionCache::ofProcess().clear();
   static const char* const hosts[] = {"localhost", "www.example.com", "localhost", "127.0.0.1"};
   host = hosts[choices >> 13 & 3];
   const bool named = host == "www.example.com";

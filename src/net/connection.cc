@@ -119,7 +119,8 @@ void Connection::dialed(Dialed progress) {
   if (progress.stage == Dialed::Stage::pending) return;
   if (progress.stage == Dialed::Stage::failed) return failed(progress.error);
   cold()->dialer.reset();
-  reactor().timers().cancel(deadline_);
+  // connectTimeout ends with `open`, which waits for the handshake unless somebody wants to hear of that.
+  if (cell_->tls == nullptr || cell_->table->handshake) reactor().timers().cancel(deadline_);
   dropColdIfIdle();
   connected(std::move(progress.fd), progress.peer, progress.adopted);
   if (progress.error && state_ == State::open) writeFailed(progress.error.code());

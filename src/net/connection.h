@@ -158,7 +158,6 @@ class Connection : public base::Slot {
     kInterrupted = 1 << 28,  // TLS: by a pause, in the middle of what had come
     kNotified = 1 << 29,     // TLS: our close_notify is on its way, or gone
     kTlsFailed = 1 << 30,    // nothing goes through the session any more, in either direction
-    kTolerant = 1u << 31,    // TLS: a FIN without close_notify is an end
     // With one of these there is more to an event than input.
     kUnquiet = kEnded | kBroken | kMuted | kReadDone | kFinOwed | kDrainOwed | kBounded |
                kIdleTimeout | kHandshaking | kPaused | kUnix | kSecure,
@@ -195,6 +194,7 @@ class Connection : public base::Slot {
   // TLS: connection_tls.cc
   void startTls(const SharedTls& policy);
   Result<void> makeSession(const SharedTls& policy);
+  bool limitHandshake(Duration limit);
   void dropSecure();
   void decrypt(Bytes input);
   void decryptKept();
@@ -229,6 +229,7 @@ class Connection : public base::Slot {
   void received(Bytes bytes);
   bool withinLinger(size_t size);
   void onPeerEnd();
+  void answerEnd();
 
   // writing: connection_write.cc
   bool acceptsWrites() const;

@@ -49,15 +49,26 @@ Result<void> Connection::makeSession(const SharedTls& policy) {
   }
   std::unique_ptr<Secure> secure(new (std::nothrow) Secure{std::move(*session), cold()});
   if (secure == nullptr) return Error(Origin::kernel, ENOMEM, Step::handshake, target());
-  const Duration limit = policy->handshakeTimeout;
-  if (!limit.zero()) {
-    TimerSlot* timer = reactor().timers().start(TimerKind::socketDeadline, index, limit.count());
-    if (timer == nullptr) return Error(Origin::kernel, ENOMEM, Step::handshake, target());
-    deadline_ = timer->index;
+  if (!limitHandshake(policy->handshakeTimeout)) {
+    return Error(Origin::kernel, ENOMEM, Step::handshake, target());
   }
   secure_ = secure.release();
-  set(policy->tolerateTruncation ? kSecure | kTolerant : kSecure);
+  set(kSecure);
   return {};
+}
+
+// What is left of connectTimeout may be less. False without memory for a timer.
+bool Connection::limitHandshake(Duration limit) {
+  Timers& timers = reactor().timers();
+  if (limit.zero()) return true;
+  if (deadline_ == kNone) {
+    TimerSlot* timer = timers.start(TimerKind::socketDeadline, index, limit.count());
+    if (timer != nullptr) deadline_ = timer->index;
+    return timer != nullptr;
+  }
+  TimerSlot& timer = timers.at(deadline_);
+  if (timer.deadline > timers.clock() + limit.count()) timers.restart(timer, limit.count());
+  return true;
 }
 
 void Connection::dropSecure() {
@@ -93,6 +104,7 @@ void Connection::endHandshake() {
   clear(kHandshaking);
   --cell_->handshakes;
   reactor().timers().cancel(deadline_);
+  dropColdIfIdle();
   if (Listener* listener = reactor().findListener(cell_->listener)) listener->reconsider();
 }
 
@@ -111,10 +123,10 @@ void Connection::handshaken() {
 // Never silent: `handshake` hears of it, or `connectError`, or, for an accepted socket that nobody has
 // heard of, `error` alone. `alerted`: an alert tells the peer.
 void Connection::handshakeFailed(const Error& error, bool alerted) {
+  loseQueue();  // a handler can send nothing any more, nor can `acceptError`
   endHandshake();
   if (state_ == State::closed) return;
   ++reactor().stats().handshakeFailures;
-  loseQueue();  // a handler can send nothing any more
   if (!alerted && unsent() > 0) set(kReset);
   const bool lingers = alerted && mustLinger();
   if (connecting()) return failed(error, lingers);
@@ -214,7 +226,8 @@ void Connection::streamCut() {
   }
   // Nobody hears what a lingering socket reads, and what it had accepted is still to be delivered.
   const bool unheard = state_ == State::lingering;
-  if (unheard || has(kTolerant | kTlsFailed) || !saidGoodbye()) return onPeerEnd();
+  const bool tolerated = secure()->session.toleratesTruncation();
+  if (unheard || tolerated || has(kTlsFailed) || !saidGoodbye()) return onPeerEnd();
   set(kReadDone);
   finish({Origin::tls, base::kTlsTruncated, Step::read, "the peer ended without close_notify"});
 }

@@ -1,6 +1,5 @@
 #include "net/secure.h"
 
-#include <cctype>
 #include <utility>
 
 #include "net/options.h"
@@ -25,16 +24,19 @@ TlsPolicy limitsOf(const TlsOptions& options) {
   TlsPolicy policy;
   policy.maxHandshakes = options.maxHandshakes;
   policy.handshakeTimeout = options.handshakeTimeout;
-  policy.tolerateTruncation = options.tolerateTruncation;
   return policy;
 }
 
-std::string lowered(std::string_view name) {
-  std::string lower(name);
-  for (char& letter : lower) {
-    letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+// Canonical. What no client can ask for would never be met, and what it demands never asked.
+Result<std::string> askable(std::string_view given) {
+  const std::string name = tls::canonicalName(given);
+  if (name.empty()) return Error(Usage::missing, Step::options, "the server name is empty");
+  const bool wildcard = name.starts_with("*.") && name.size() > 2;
+  const std::string_view labels = std::string_view(name).substr(wildcard ? 2 : 0);
+  if (name.size() > 255 || labels.find('*') != labels.npos || labels.find('\0') != labels.npos) {
+    return Error(Usage::invalid, Step::options, "no client can ask for \"" + name + "\"");
   }
-  return lower;
+  return name;
 }
 
 // A copy of `policy` whose names are changed by `change`.
@@ -73,18 +75,21 @@ Result<SharedTls> dialedTls(const TlsSetting& setting, const std::string& host) 
 
 Result<SharedTls> withServerName(const TlsPolicy& policy, std::string_view name,
                                  const TlsOptions& options) {
-  if (name.empty()) return Error(Usage::missing, Step::options, "the server name is empty");
+  const Result<std::string> asked = askable(name);
+  if (!asked) return asked.error();
   auto credentials = credentialsFor(options, tls::Role::server);
   if (!credentials) return credentials.error();
   return renamed(policy, [&](tls::ServerPolicy& server) {
-    std::erase_if(server.named, [&](const auto& each) { return each.name == lowered(name); });
-    server.named.push_back({lowered(name), std::move(*credentials)});
+    std::erase_if(server.named, [&](const auto& each) { return each.name == *asked; });
+    server.named.push_back({*asked, std::move(*credentials)});
   });
 }
 
 SharedTls withoutServerName(const TlsPolicy& policy, std::string_view name) {
   return renamed(policy, [&](tls::ServerPolicy& server) {
-    std::erase_if(server.named, [&](const auto& each) { return each.name == lowered(name); });
+    std::erase_if(server.named, [asked = tls::canonicalName(name)](const auto& each) {
+      return each.name == asked;
+    });
   });
 }
 

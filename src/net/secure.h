@@ -32,7 +32,6 @@ struct TlsPolicy {
   std::string host;  // client: the name or address that must be the peer's
   Duration handshakeTimeout;
   std::string session;  // client: to resume
-  bool tolerateTruncation = false;
 };
 
 // What a TLS socket has in the place of its Cold, from the start of the handshake to its end.

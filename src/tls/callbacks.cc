@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "tls/credentials_impl.h"
+#include "tls/session_cache.h"
 
 namespace warren::tls {
 namespace {
@@ -251,10 +252,12 @@ int Callbacks::sealOrOpenTicket(SSL* ssl, uint8_t* name, uint8_t* iv, EVP_CIPHER
 
 int Callbacks::keepSession(SSL* ssl, SSL_SESSION* fresh) {
   Session& session = sessionOf(ssl);
-  SessionCache* const cache = session.credentials_->cache.get();
-  if (cache != nullptr) {
+  if (session.credentials_->cacheSessions) {
+    unsigned size = 0;
+    const uint8_t* const scope = SSL_SESSION_get0_id_context(fresh, &size);
     SSL_SESSION_up_ref(fresh);
-    cache->keep(session.aside_->host, bssl::UniquePtr<SSL_SESSION>(fresh));
+    SessionCache::ofProcess().keep(session.cacheKey(textOf(scope, size)),
+                                   bssl::UniquePtr<SSL_SESSION>(fresh));
   }
   session.aside_->latest.reset(fresh);
   return 1;  // the reference is ours

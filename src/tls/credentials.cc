@@ -161,6 +161,8 @@ Result<void> copySettings(Credentials& credentials, const TlsOptions& options) {
   credentials.requestCert = options.requestCert;
   credentials.rejectUnauthorized = options.rejectUnauthorized;
   credentials.sessionTickets = options.sessionTickets;
+  credentials.cacheSessions = options.cacheSessions && credentials.role == Role::client;
+  credentials.tolerateTruncation = options.tolerateTruncation;
   credentials.minVersion = options.minVersion;
   credentials.maxVersion = options.maxVersion;
   credentials.maxSendFragment = options.maxSendFragment;
@@ -189,9 +191,6 @@ Result<void> setAll(Credentials& credentials, const TlsOptions& options) {
   if (Result<void> ciphers = setCiphers(context, options.ciphers); !ciphers) return ciphers;
   if (Result<void> curves = setCurves(context, options.curves, credentials.curves); !curves) {
     return curves;
-  }
-  if (options.cacheSessions && credentials.role == Role::client) {
-    credentials.cache = std::make_unique<SessionCache>();
   }
   Callbacks::install(context, credentials);
   return {};

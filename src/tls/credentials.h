@@ -21,6 +21,9 @@ class Credentials;
 //   errors  Origin::usage with Step::options: the option, which block and line, and the reason
 Result<std::shared_ptr<const Credentials>> makeCredentials(const TlsOptions& options, Role role);
 
+// As server names are compared: lower case, without a dot at the end.
+std::string canonicalName(std::string_view name);
+
 // The credentials of a listener: by the name a client asks for. Replaced as a whole, never changed.
 // The name decides everything but the ticket keys, which are the fallback's for all: a ticket is
 // opened before the name counts. What it holds is used only under a name with the same trust.
@@ -28,7 +31,7 @@ struct ServerPolicy {
   std::shared_ptr<const Credentials>
       fallback;  // for clients without a name, or with an unknown one
   struct Named {
-    std::string name;  // lower case; "*.example.com" covers one label
+    std::string name;  // canonical; "*.example.com" covers one label
     std::shared_ptr<const Credentials> credentials;
   };
   std::vector<Named> named;

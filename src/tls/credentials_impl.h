@@ -13,7 +13,6 @@
 
 #include "tls/boring.h"
 #include "tls/credentials.h"
-#include "tls/session_cache.h"
 #include "tls/ticket_keys.h"
 
 namespace warren::tls {
@@ -40,7 +39,7 @@ inline constexpr uint16_t kSignatures[] = {
 // Which sessions may be resumed under which policy.
 using SessionScope = std::array<uint8_t, 32>;
 
-// Invariant: nothing changes once makeCredentials has returned it, but for the cache, which locks.
+// Invariant: nothing changes once makeCredentials has returned it.
 class Credentials {
  public:
   // Sets on `ssl` what it has of its own from another context: BoringSSL's SSL_set_SSL_CTX leaves
@@ -59,13 +58,14 @@ class Credentials {
   bool trustsSome = false;    // the context knows whom
   bool rootsMissing = false;  // the system's were asked for, and it has none
   bool sessionTickets = true;
+  bool cacheSessions = false;
+  bool tolerateTruncation = false;
   TlsVersion minVersion = TlsVersion::tls12;
   TlsVersion maxVersion = TlsVersion::tls13;
   size_t maxSendFragment = 0;
   size_t maxCertificateChain = 0;
   SessionScope scope{};
   Callback<std::string_view> keylog;
-  std::unique_ptr<SessionCache> cache;
 };
 
 // --- the parts of makeCredentials --------------------------------------------------------------

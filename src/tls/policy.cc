@@ -11,19 +11,19 @@ char lower(char letter) {
   return letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter;
 }
 
-std::string canonical(std::string_view name) {
+}  // namespace
+
+std::string canonicalName(std::string_view name) {
   if (name.ends_with('.')) name.remove_suffix(1);
   std::string text(name);
   std::transform(text.begin(), text.end(), text.begin(), lower);
   return text;
 }
 
-}  // namespace
-
 const std::shared_ptr<const Credentials>& ServerPolicy::choose(std::string_view serverName) const {
   WARREN_CHECK(fallback != nullptr);
   if (serverName.empty() || named.empty()) return fallback;
-  const std::string name = canonical(serverName);
+  const std::string name = canonicalName(serverName);
   const size_t dot = std::min(name.find('.'), name.size());
   const std::string wildcard = "*" + name.substr(dot);
   const std::shared_ptr<const Credentials>* covered = &fallback;

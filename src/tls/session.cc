@@ -11,6 +11,7 @@
 #include "tls/credentials_impl.h"
 #include "tls/failure.h"
 #include "tls/roots.h"
+#include "tls/session_cache.h"
 #include "tls/verify.h"
 
 namespace warren::tls {
@@ -153,9 +154,26 @@ bool Session::startClient() {
 }
 
 void Session::offerCached() {
-  if (!credentials_->cache) return;
-  const bssl::UniquePtr<SSL_SESSION> known = credentials_->cache->take(aside_->host);
+  if (!credentials_->cacheSessions) return;
+  size_t size = 0;
+  const uint8_t* const scope = SSL_get0_session_id_context(ssl_.get(), &size);
+  const bssl::UniquePtr<SSL_SESSION> known =
+      SessionCache::ofProcess().take(cacheKey(textOf(scope, size)));
   if (known) SSL_set_session(ssl_.get(), known.get());
+}
+
+// Sessions carry the client's own certificate with them, so they are not for one who shows another.
+std::string Session::cacheKey(std::string_view scope) const {
+  SHA256_CTX sum;
+  SHA256_Init(&sum);
+  SHA256_Update(&sum, scope.data(), scope.size());
+  for (const Pair& pair : credentials_->pairs) {
+    const CRYPTO_BUFFER* const leaf = pair.chain.front().get();
+    SHA256_Update(&sum, CRYPTO_BUFFER_data(leaf), CRYPTO_BUFFER_len(leaf));
+  }
+  uint8_t key[SHA256_DIGEST_LENGTH];
+  SHA256_Final(key, &sum);
+  return std::string(textOf(key, sizeof key));
 }
 
 // Ties the sessions to this name under this trust: others are not resumed but shaken anew.
@@ -207,6 +225,10 @@ Session::Received Session::becomeReady() {
     }
   }
   ready_ = true;
+  // TLS 1.2 may go on with the same ticket, and then there is no new one.
+  if (isClient() && aside().latest == nullptr && SSL_version(ssl_.get()) < TLS1_3_VERSION) {
+    aside().latest.reset(SSL_get1_session(ssl_.get()));
+  }
   if (!limitRecords()) return fail(outOfMemory(Step::handshake));
   if (!isClient() && verdict() == nullptr) aside_.reset();
   return {State::ready};

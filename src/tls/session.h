@@ -70,6 +70,8 @@ class Session {
   void close();
 
   bool ready() const { return ready_; }
+  // The options of the name that was asked for: a stream may end without close_notify.
+  bool toleratesTruncation() const;
   // We have said for good that we send no more: by close_notify, or by the alert of a failure.
   bool alerted() const { return alerted_; }
   // What made it fail: Origin::tls with an alert, a verify code or a library reason; the name() of the
@@ -97,7 +99,8 @@ class Session {
   // Client, before the first receive: another name to ask for and to verify. False otherwise, and for
   // what can be no name. Drops what setSession has set: sessions belong to a name.
   bool setServerName(std::string_view name);
-  // Before the first receive: in the place of the options of these names. A client always asks.
+  // Before the first receive: in the place of the options of these names. A client always asks. Drops what
+  // setSession has set: sessions belong to a trust.
   bool setVerifyMode(bool requestCert, bool rejectUnauthorized);
   // 1..16384 bytes. A `context` whose data() is null is none, which TLS 1.2 tells from an empty one.
   Result<std::string> exportKeyingMaterial(size_t size, std::string_view label,
@@ -139,6 +142,7 @@ class Session {
   bool isClient() const;
   bool verifies() const { return isClient() || requestCert_; }
   void offerCached();
+  std::string cacheKey(std::string_view scope) const;
   bool setScope(const std::string& name);
   bool inScope(const ssl_session_st* known) const;
 

@@ -36,6 +36,8 @@ Error Session::authorizationError() const {
   return reasonError(SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, Step::handshake);
 }
 
+bool Session::toleratesTruncation() const { return credentials_->tolerateTruncation; }
+
 std::string Session::alpnProtocol() const {
   const uint8_t* name = nullptr;
   unsigned size = 0;
@@ -193,6 +195,7 @@ bool Session::setServerName(std::string_view name) {
   const ErrorScope scope;
   // Another one: BoringSSL does not unlearn whom to expect.
   const bool done = start(transport) && startClient();
+  if (done) offerCached();
   ErrorScope::forget();
   if (!done) fail(outOfMemory(Step::handshake));
   return done;
@@ -205,7 +208,12 @@ bool Session::setVerifyMode(bool requestCert, bool rejectUnauthorized) {
   requestCert_ = requestCert;
   rejectUnauthorized_ = rejectUnauthorized;
   const ErrorScope scope;
-  const bool done = applyVerifyMode() && (!isClient() || setScope(aside_->host));
+  bool done = applyVerifyMode();
+  if (done && isClient()) {
+    done = setScope(aside_->host);
+    SSL_set_session(ssl_.get(), nullptr);
+    offerCached();
+  }
   ErrorScope::forget();
   return done;
 }

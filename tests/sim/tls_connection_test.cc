@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 
 #include "support/certificates.h"
 #include "tls/credentials.h"
@@ -224,6 +225,42 @@ TEST_CASE("end inside open leaves the time for the handshake as it is", "[tls]")
   REQUIRE(log.text() == "");
   world.elapse(2s);
   REQUIRE(log.text() == "ETIMEDOUT, close clean");
+}
+
+TEST_CASE("a server that says nothing in the handshake is given up when connectTimeout is up",
+          "[tls]") {
+  for (const auto& [connects, shakes, limit] : {std::tuple{3s, 10s, 3s}, std::tuple{10s, 3s, 3s},
+                                                std::tuple{3s, 0s, 3s}, std::tuple{0s, 3s, 3s}}) {
+    World world;
+    Log log;
+    world.kernel.serve(kHere);
+    ConnectOptions<> options{.hostname = "127.0.0.1", .port = 80, .socket = keeping(log)};
+    TlsOptions tls = clientTls();
+    tls.handshakeTimeout = shakes;
+    options.tls = tls;
+    options.connectTimeout = connects;
+    REQUIRE(world.reactor.connect(std::move(options)));
+    const Nanoseconds took = world.timeUntil(log, "connectError ETIMEDOUT/handshake");
+    CHECK(took >= limit);
+    CHECK(took <= limit + 1ms);
+  }
+}
+
+TEST_CASE("connectTimeout ends with open, when somebody hears of the handshake", "[tls]") {
+  World world;
+  Log log;
+  world.kernel.serve(kHere);
+  ConnectOptions<> options{.hostname = "127.0.0.1", .port = 80, .socket = keeping(log)};
+  options.socket.handshake = [&log](Socket<> socket, bool, const Error& error) {
+    log.note(socket, error.name());
+  };
+  options.tls = clientTls();
+  options.connectTimeout = 1s;
+  REQUIRE(world.reactor.connect(std::move(options)));
+  const Nanoseconds took = world.timeUntil(log, "close clean");
+  CHECK(took >= 10s);
+  CHECK(took <= 10s + 1ms);
+  CHECK(log.text() == "open, ETIMEDOUT, close clean");
 }
 
 // --- short writes --------------------------------------------------------------------------------------

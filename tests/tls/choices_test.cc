@@ -111,6 +111,21 @@ TEST_CASE("setVerifyMode makes a server ask nobody, though its options do, under
   CHECK(both.fine());
 }
 
+TEST_CASE("whether a stream may end without close_notify is up to the name that was asked for") {
+  TlsOptions tolerant = serverOptions();
+  tolerant.tolerateTruncation = true;
+  for (const bool lenient : {false, true}) {
+    auto policy = std::make_shared<tls::ServerPolicy>();
+    policy->fallback = serverCredentials(lenient ? serverOptions() : tolerant);
+    policy->named = {{"www.example.com", serverCredentials(lenient ? tolerant : serverOptions())}};
+    Ends both = connected(policy, clientCredentials(clientOptions()), "www.example.com");
+    both.run();
+    REQUIRE(both.fine());
+    CHECK(both.server.session->toleratesTruncation() == lenient);
+    CHECK_FALSE(both.client.session->toleratesTruncation());
+  }
+}
+
 TEST_CASE("leaving the name out is no way around a name that insists on certificates") {
   const bool insists = GENERATE(false, true);
   TlsOptions strict = serverOptions();

@@ -112,6 +112,72 @@ TEST_CASE("tls: each name has its own protocols and its own demand, before and a
   }
 }
 
+TEST_CASE(
+    "tls: with cacheSessions a client that connects again resumes, as itself and with the same "
+    "trust",
+    "[tls]") {
+  Reactor reactor;
+  const auto listener =
+      reactor
+          .listen<>({.hostname = "127.0.0.1", .port = 0, .socket = greeting(), .tls = serverTls()})
+          .value();
+  const auto resumes = [&](TlsOptions tls, bool caches = true) {
+    tls.serverName = "again.example.com";  // of no other test
+    tls.cacheSessions = caches;
+    Visit result;
+    visit(reactor, listener.port(), std::move(tls), result);
+    runUntil(reactor, [&] { return result.done(); });
+    CHECK(result.error == "");
+    return result.resumed;
+  };
+  CHECK_FALSE(resumes(clientTls()));
+  CHECK(resumes(clientTls()));
+  CHECK_FALSE(resumes(clientTls(), false));
+  TlsOptions trusting = clientTls();
+  trusting.rejectUnauthorized = false;
+  CHECK_FALSE(resumes(trusting));
+  TlsOptions showing = clientTls();
+  showing.key = test::testLeaf().key;
+  showing.cert = test::testLeaf().cert;
+  CHECK_FALSE(resumes(showing));
+  CHECK(resumes(showing));
+  CHECK(resumes(clientTls()));
+}
+
+TEST_CASE("tls: a server name with a dot at its end demands what it demands without", "[tls]") {
+  Reactor reactor;
+  const auto listener =
+      reactor
+          .listen<>({.hostname = "127.0.0.1", .port = 0, .socket = greeting(), .tls = serverTls()})
+          .value();
+  REQUIRE(listener.addServerName("Admin.example.com.", answering("admin", true, "1")));
+  TlsOptions tls = clientTls();
+  tls.serverName = "admin.example.com";
+  Visit result;
+  visit(reactor, listener.port(), tls, result);
+  runUntil(reactor, [&] { return result.done(); });
+  CHECK(result.error == "ERR_SSL_TLSV1_ALERT_CERTIFICATE_REQUIRED");
+  CHECK(listener.removeServerName("admin.example.com"));
+}
+
+TEST_CASE("tls: server names that no client can ask for are refused", "[tls]") {
+  Reactor reactor;
+  const auto listener =
+      reactor
+          .listen<>({.hostname = "127.0.0.1", .port = 0, .socket = greeting(), .tls = serverTls()})
+          .value();
+  for (const std::string& name :
+       {std::string(), std::string("."), std::string("*"), std::string("*."),
+        std::string("a*.example.com"), std::string("*.*.example.com"), std::string("a\0b", 3),
+        std::string(256, 'a')}) {
+    INFO(name);
+    const Result<void> added = listener.addServerName(name, serverTls());
+    REQUIRE_FALSE(added);
+    CHECK(added.error().step() == Step::options);
+  }
+  CHECK(listener.addServerName(std::string(255, 'a') + ".", serverTls()));
+}
+
 TEST_CASE("tls: a session is resumed by every reactor that has its ticket key, through rotations",
           "[tls]") {
   constexpr size_t kReactors = 4;

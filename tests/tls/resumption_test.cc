@@ -269,10 +269,35 @@ TEST_CASE("bytes that are no session are refused, and so is a late one") {
   CHECK_FALSE(both.client.session->setSession(session));
 }
 
+TEST_CASE(
+    "a session that was given before setVerifyMode is dropped, and the handshake is a full one") {
+  const std::string session = sessionWith(serverOptions(), clientOptions());
+  Ends both = ends(serverOptions(), clientOptions());
+  REQUIRE(both.client.session->setSession(session));
+  REQUIRE(both.client.session->setVerifyMode(false, false));
+  both.run();
+  REQUIRE(both.fine());
+  CHECK_FALSE(both.client.session->resumed());
+}
+
+TEST_CASE("what a client resumed with in TLS 1.2 it can resume with again") {
+  const TlsOptions server = only(serverOptions(), TlsVersion::tls12);
+  std::string session = sessionWith(server, clientOptions());
+  for (int again = 0; again < 3; ++again) {
+    Ends both = ends(server, clientOptions());
+    REQUIRE(both.client.session->setSession(session));
+    session = sessionWith(both);
+    CHECK(both.client.session->resumed());
+    REQUIRE_FALSE(session.empty());
+    CHECK_FALSE(both.client.session->ticket().empty());
+  }
+}
+
 TEST_CASE("with cacheSessions a client resumes by itself, each host its own session") {
   for (const TlsVersion version : kVersions) {
     TlsOptions options = clientOptions();
     options.cacheSessions = true;
+    tls::SessionCache::ofProcess().clear();
     const auto credentials = clientCredentials(options);
     const auto policy = policyOf(only(serverOptions(), version));
     Ends first = connected(policy, credentials);
@@ -300,6 +325,7 @@ TEST_CASE("without cacheSessions a client does not resume by itself") {
 }
 
 TEST_CASE("the cache forgets the host that was not used for longest") {
+  tls::SessionCache::ofProcess().clear();
   TlsOptions options = clientOptions();
   options.cacheSessions = true;
   const auto credentials = clientCredentials(options);
