@@ -107,15 +107,23 @@ void Connection::onPeerEnd() {
   if (!has(kMuted) && saidGoodbye()) call(cell_->table->end);
   if (state_ == State::closed) return;
   if (has(kWriteDead)) return finish(takeWhy());
-  if (state_ == State::open && !cell_->policy.allowHalfOpen) {
-    if (acceptsWrites()) set(kFinOwed);
-    set(kBounded);
-    clear(kDrainOwed | kCorked);
-    if (queued() > 0) armLinger();
-  }
-  flushOutput();
-  closeIfDone();
+  answerEnd();
   if (has(kBroken) && state_ == State::open) brokenAtEnd();
+}
+
+// Without allowHalfOpen our FIN follows the peer's: behind what is queued, and behind a `drain` that is
+// owed, whose user has bytes left.
+void Connection::answerEnd() {
+  if (state_ == State::open && !cell_->policy.allowHalfOpen) {
+    set(kBounded);
+    if (!has(kDrainOwed)) {
+      if (acceptsWrites()) set(kFinOwed);
+      clear(kCorked);
+    }
+    if (full()) armLinger();
+  }
+  flushQueued();
+  closeIfDone();
 }
 
 void Connection::pause() {

@@ -229,6 +229,7 @@ void Connection::flushAndDrain() {
   clear(kDrainOwed);
   ++reactor().stats().drains;
   call(cell_->table->drain);
+  if (has(kReadDone)) answerEnd();
 }
 
 // No more is accepted; `flags` say what follows the outbox.

@@ -302,6 +302,27 @@ TEST_CASE("a whole stream written from drain arrives, with one drain for each sh
   REQUIRE(shortWrites > 0);
 }
 
+TEST_CASE("a client that ends behind its request, as nc -N does, gets the whole answer") {
+  const std::vector<std::byte> bytes = test::pattern(16 * kMiB, 2);
+  size_t offset = 0;
+  const auto writeMore = [&](SocketHandle socket) {
+    const std::ptrdiff_t count = socket.write(Bytes(bytes).subspan(offset));
+    REQUIRE(count >= 0);
+    offset += static_cast<size_t>(count);
+  };
+  Pair<> pair(Transport::tcp4, [&](ListenOptions<>& options) {
+    options.socket.data = [&](auto socket, Bytes) { writeMore(socket); };
+    options.socket.drain = [&](auto socket) { writeMore(socket); };
+  });
+  pair.peer.sendAll("?");
+  pair.peer.shutdownWrite();
+  pair.until("end");
+  REQUIRE(offset < bytes.size());
+  const std::string received = pair.receiveAll();
+  REQUIRE(test::hash(asBytes(received)) == test::hash(bytes));
+  pair.until("close clean");
+}
+
 // --- end ---------------------------------------------------------------------------------------------
 
 TEST_CASE("end delivers everything to a peer that reads late, with and without a drain handler") {

@@ -210,7 +210,7 @@ def missed(results):
 
 # --- the plot --------------------------------------------------------------------------------------
 
-COLOURS = {"epoll_lt": "#9a9a9a", "epoll_et": "#c4c4c4", "warren": "#c8502d", "libuv": "#3b6ea5",
+COLOURS = {"epoll_lt": "#9a9a9a", "epoll_et": "#c4c4c4", "boringssl": "#9a9a9a", "warren": "#c8502d", "libuv": "#3b6ea5",
            "libevent": "#6a9f58", "asio": "#8d6cab"}
 
 
@@ -237,7 +237,7 @@ def plot(results):
     if "idle" in results:
         groups.append(("bytes of memory an idle connection",
                        {name: one["bytes_each"] for name, one in results["idle"]["servers"].items()}))
-    for case in ("pp50", "bulk1", "bulk8", "churn"):
+    for case in ("pp50", "bulk1", "bulk8", "churn", "tls_pp50", "tls_bulk1", "tls_full"):
         found = results.get("timed", {}).get(case)
         if found:
             groups.append((f"CPU us a {found['unit']}, {ABOUT[case]}",

@@ -131,6 +131,79 @@ TEST_CASE("a peer that has ended and does not read either is cut after linger.ti
   REQUIRE(world.peer.wasReset());
 }
 
+// Answers with more than the kernel takes, and goes on in `drain` as long as something is left.
+struct Answering {
+  Log log;
+  std::string left = pattern(5000);
+
+  ListenOptions<> options() {
+    ListenOptions<> options;
+    options.socket = keeping(log);
+    options.socket.data = [this](SocketHandle socket, Bytes) { go(socket); };
+    options.socket.drain = [this](SocketHandle socket) {
+      log.note(socket, "drain");
+      go(socket);
+    };
+    return options;
+  }
+  void go(SocketHandle socket) {
+    left.erase(0, static_cast<size_t>(std::max<std::ptrdiff_t>(0, socket.write(left))));
+  }
+};
+
+TEST_CASE("an answer written from drain reaches a peer that ended behind its question") {
+  Answering answering;
+  Served world(answering.options());
+  world.peer.room(1000);
+  world.peer.send("?");
+  world.peer.shutdownWrite();
+  world.settle();
+  REQUIRE(answering.log.text() == "open, end");
+  REQUIRE(Socket<>(answering.log.socket).readyState() == ReadyState::peerEnded);
+  std::string got;
+  while (!world.peer.ended()) {
+    got += world.peer.readAll();
+    world.peer.room(1000);
+    world.settle();
+    REQUIRE(got.size() + answering.left.size() <= 5000);
+  }
+  REQUIRE(got + world.peer.readAll() == pattern(5000));
+  REQUIRE(answering.log.text() == "open, end, drain, drain, drain, drain, close clean");
+}
+
+TEST_CASE("a peer that ended while drain was owed and takes nothing is cut after linger.timeout") {
+  Answering answering;
+  Served world(answering.options());
+  world.peer.room(1000);
+  world.peer.send("?");
+  world.peer.shutdownWrite();
+  const Nanoseconds took = world.timeUntil(answering.log, "close ETIMEDOUT/linger");
+  REQUIRE(took >= 10s);
+  REQUIRE(took <= 10s + 1ms);
+  REQUIRE(answering.log.text() == "open, end, close ETIMEDOUT/linger");
+}
+
+TEST_CASE(
+    "a socket without drain answers the peer's end once there is room, whatever was refused") {
+  Log log;
+  ListenOptions<> options;
+  options.socket = keeping(log);
+  options.socket.drain = {};
+  Served world(std::move(options));
+  Socket<> socket(log.socket);
+  world.peer.room(10);
+  REQUIRE(socket.write(pattern(11)) == 10);
+  world.peer.shutdownWrite();
+  world.settle();
+  REQUIRE_FALSE(world.peer.ended());
+  REQUIRE(socket.write("more") == 0);
+  world.peer.room(10);
+  world.settle();
+  REQUIRE(world.peer.readAll() == pattern(10));
+  REQUIRE(world.peer.ended());
+  REQUIRE(log.text() == "open, end, close clean");
+}
+
 TEST_CASE("allowHalfOpen leaves our side open after the peer's FIN, for as long as we want") {
   ListenOptions<> options;
   options.allowHalfOpen = true;

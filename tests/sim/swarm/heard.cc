@@ -86,22 +86,22 @@ User* Player::heard(SocketHandle handle, int table, When when) {
 }
 
 void Player::react(When when, User& user) {
-  // The answer to the peer's end follows the handler that was told of it, whatever that does.
+  // The answer to the peer's end follows the handler that was told of it, whatever that does, or the last
+  // drain that is owed.
   struct Answer {
     User* user;
     uint64_t now;
     std::vector<User*>& answering;
     ~Answer() {
       if (user == nullptr || user->group->halfOpen) return;
-      if (!std::exchange(user->finished, true)) {
-        user->answering = true;
-        answering.push_back(user);
-      }
-      user->drainOwed = false;
       if (!user->boundedAt) user->boundedAt = now;
+      if (user->drainOwed || std::exchange(user->finished, true)) return;
+      user->answering = true;
+      answering.push_back(user);
     }
   };
-  const Answer answer{when == When::atEnd ? &user : nullptr, now(), answering_};
+  const bool answers = when == When::atEnd || (when == When::atDrain && user.endTold);
+  const Answer answer{answers ? &user : nullptr, now(), answering_};
   std::deque<Operation>& waiting = reactions_[static_cast<size_t>(when)];
   if (waiting.empty() || failure_) return;
   const Operation operation = waiting.front();
