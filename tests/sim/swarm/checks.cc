@@ -89,18 +89,19 @@ void Player::checkListener(const Group& group) {
   }
 }
 
-// The peers take what there is, until nothing more comes.
+// The peers take what there is, until nothing more comes. It counts as it comes: a record may need
+// many reads before anything of it is received.
 void Player::readAll() {
-  uint64_t before = 0;
-  uint64_t after = 0;
+  size_t came = 0;
   do {
     settle();
-    before = std::exchange(after, 0);
+    came = 0;
     for (PeerEnd& peer : peers_) {
+      if (peer.gone) continue;
+      came += peer.peer.readable();
       readPeer(peer, SIZE_MAX);
-      after += peer.received;
     }
-  } while (after != before && !failure_);
+  } while (came > 0 && !failure_);
 }
 
 // Some may have opened only since the last time.

@@ -117,6 +117,7 @@ struct PeerEnd : End {
 
   std::unique_ptr<Far> far{};  // its TLS
   std::string wire{};          // what its TLS has said and the network has not taken
+  size_t goodbye = 0;          // how much of that is up to its close_notify
   std::string last{};          // what its TLS has said last
   uint32_t grain = 0;          // how much of it goes at once; 0: all
   bool finOwed = false;        // behind that

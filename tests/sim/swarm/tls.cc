@@ -167,6 +167,7 @@ void Player::collect(PeerEnd& peer) {
 void Player::notify(PeerEnd& peer) {
   peer.far->notify();
   collect(peer);
+  peer.goodbye = peer.wire.size();
   peer.finished = true;
 }
 
@@ -216,9 +217,10 @@ void Player::leaveSealed(PeerEnd& peer, bool reset, bool proper) {
   reset ? peer.peer.reset() : peer.peer.close();
 }
 
-// What its TLS has said and the network has not taken is never said.
+// What its TLS has said and the network has not taken is never said. Nobody misses what was behind
+// close_notify.
 void Player::breakOff(PeerEnd& peer) {
-  const bool whole = peer.wire.empty();
+  const bool whole = peer.finished ? peer.goodbye == 0 : peer.wire.empty();
   if (whole && !peer.meddled && !peer.cut) peer.wholeUntil = peer.sent;
   peer.finished = peer.finished && whole && !peer.cut;
   peer.cut = !peer.finished;
@@ -241,7 +243,11 @@ void Player::push(PeerEnd& peer) {
   const bool whole = peer.grain == 0 || calm_;
   const size_t piece = std::max<size_t>(peer.grain, peer.wire.size() / kPieces);
   const size_t most = whole ? peer.wire.size() : std::min(piece, peer.wire.size());
-  if (most > 0) peer.wire.erase(0, peer.peer.send(std::string_view(peer.wire).substr(0, most)));
+  if (most > 0) {
+    const size_t went = peer.peer.send(std::string_view(peer.wire).substr(0, most));
+    peer.wire.erase(0, went);
+    peer.goodbye -= std::min(peer.goodbye, went);
+  }
   if (peer.wire.empty() && std::exchange(peer.finOwed, false)) peer.peer.shutdownWrite();
 }
 
