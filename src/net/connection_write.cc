@@ -224,8 +224,11 @@ bool Connection::drainDue() const {
 
 void Connection::flushAndDrain() {
   if (state_ == State::closed || state_ == State::connecting) return;
+  const bool tried = queued() > 0;
   flushOutput();
   if (!drainDue()) return;
+  // Room that an event tells of may have been filled since, by a handler of another socket.
+  if (!tried && !os::sys::hasRoom(fd_)) return clear(kWritable);
   clear(kDrainOwed);
   ++reactor().stats().drains;
   call(cell_->table->drain);

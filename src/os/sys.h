@@ -70,6 +70,8 @@ Answer connectUnix(int fd, std::string_view path);
 
 // SO_ERROR, cleared by asking: 0 or a positive errno.
 int pendingError(int fd);
+// Whether a send would be taken, or would fail: poll(2) for POLLOUT.
+bool hasRoom(int fd);
 // Either end's address; Family::none when the kernel does not tell.
 Address localAddress(int fd);
 Address peerAddress(int fd);

@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -249,6 +250,11 @@ int pendingError(int fd) {
   int error = 0;
   const Answer asked = getOption(fd, SO_ERROR, error);
   return asked < 0 ? static_cast<int>(-asked) : error;
+}
+
+bool hasRoom(int fd) {
+  pollfd one{fd, POLLOUT, 0};
+  return ::poll(&one, 1, 0) != 0;
 }
 
 Address localAddress(int fd) { return addressBy(::getsockname, fd); }

@@ -422,5 +422,19 @@ TEST_CASE("ten thousand sockets finished in one handler do not pile up on the st
   REQUIRE(world.reactor.stats().sockets == 0);
 }
 
+TEST_CASE("drain waits for room that is there, not for room that there was") {
+  Served world;
+  world.peer.room(10);
+  REQUIRE(world.socket.write(pattern(11)) == 10);
+  // As an event of the same batch tells, when another socket's handler did the writing.
+  world.kernel.tell({.ready = os::kWritable, .token = world.peer.token()});
+  world.settle();
+  REQUIRE(world.log.text() == "");
+  REQUIRE(world.socket.write("x") == 0);
+  world.peer.room(10);
+  world.settle();
+  REQUIRE(world.log.text() == "drain");
+}
+
 }  // namespace
 }  // namespace warren::sim

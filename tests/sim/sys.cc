@@ -198,6 +198,11 @@ int pendingError(int fd) {
   return socket != nullptr ? std::exchange(socket->error, 0) : static_cast<int>(-notASocket(fd));
 }
 
+bool hasRoom(int fd) {
+  KernelSocket* socket = kernel().find(fd);
+  return socket == nullptr || readinessOf(*socket).out;
+}
+
 Address localAddress(int fd) {
   const KernelSocket* socket = kernel().find(fd);
   return socket != nullptr ? socket->local : Address();
