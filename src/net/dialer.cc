@@ -85,6 +85,7 @@ Dialed Dialer::adopt() {
   }
   const Address peer = sys::peerAddress(number);
   if (peer.family() == Family::none) return failedWith(connectError(-ENOTCONN, target()));
+  if (peer.family() != Family::unix) sys::setNoDelay(number, true);
   return watched(std::move(given_), peer, true);
 }
 

@@ -145,6 +145,7 @@ Result<Binding> adopt(const detail::ListenRequest& request) {
   }
   Binding binding;
   const Address address = sys::localAddress(number);
+  if (address.family() != Family::unix) sys::setNoDelay(number, true);  // accepted ones inherit it
   binding.hostname = address.host();
   binding.unixPath = sys::unixPath(number);
   binding.endpoints.push_back(Endpoint{os::Fd(number), address});
@@ -182,7 +183,7 @@ Listener::Listener(base::SlotId id, ReactorImpl& reactor, HandlerCell& cell, Bin
       proxies_->trusted.push_back(parseNetwork(text).value());  // checkOptions has seen it
     }
   }
-  if (const sys::Answer spare = sys::spare(); spare >= 0) spare_ = os::Fd(static_cast<int>(spare));
+  keepSpare();
 }
 
 Result<void> Listener::start() { return watchAll(); }
@@ -361,8 +362,7 @@ void Listener::starve(Endpoint& endpoint, int error) {
     Address peer;
     const sys::Answer shed = sys::accept(endpoint.fd.get(), peer);
     if (shed >= 0) sys::close(static_cast<int>(shed));
-    const sys::Answer spare = sys::spare();
-    if (spare >= 0) spare_ = os::Fd(static_cast<int>(spare));
+    keepSpare();
   }
   if (std::exchange(starved_, true)) return countFailure();
   report({Origin::kernel, error, Step::accept, endpoint.address.text()});
@@ -383,6 +383,12 @@ Result<void> Listener::watchAll() {
   return {};
 }
 
+// Somebody else may have taken the last descriptor: then it is asked for again later.
+void Listener::keepSpare() {
+  if (spare_) return;
+  if (const sys::Answer spare = sys::spare(); spare >= 0) spare_ = os::Fd(static_cast<int>(spare));
+}
+
 void Listener::pauseAccepting() {
   if (std::exchange(paused_, true)) return;
   for (Endpoint& endpoint : binding_.endpoints) reactor_.poller().remove(endpoint.fd.get());
@@ -390,6 +396,7 @@ void Listener::pauseAccepting() {
 
 void Listener::resumeAccepting() {
   reactor_.timers().cancel(retryTimer_);
+  keepSpare();
   paused_ = false;
   if (Result<void> watched = watchAll(); !watched)
     starve(binding_.endpoints[0], watched.error().code());

@@ -92,6 +92,7 @@ class Listener : public base::Slot {
   void starve(Endpoint& endpoint, int error);
   void countFailure();
   Result<void> watchAll();
+  void keepSpare();
   void pauseAccepting();
   void resumeAccepting();
   void closeSockets();

@@ -1,6 +1,8 @@
 #include "warren/listen.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -433,6 +435,29 @@ TEST_CASE("a listening descriptor becomes the listener's") {
     REQUIRE(refusesTcp(port));
   }
   REQUIRE(test::openDescriptors() == descriptors);
+}
+
+TEST_CASE("what comes through an adopted descriptor has TCP_NODELAY on, as everything else") {
+  const auto noDelay = [](int fd) {
+    int value = -1;
+    socklen_t size = sizeof value;
+    REQUIRE(::getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, &size) == 0);
+    return value != 0;
+  };
+  Reactor reactor;
+  RawSocket raw = RawSocket::listenTcp();
+  RawSocket client = RawSocket::connectTcp(raw.port());
+  const int listening = dup(raw.release());
+  const int dialed = dup(client.release());
+  REQUIRE_FALSE(noDelay(listening));
+  REQUIRE_FALSE(noDelay(dialed));
+  REQUIRE(reactor.listen({.fd = dup(listening), .socket = sink()}));
+  auto socket = reactor.connect({.fd = dup(dialed), .socket = sink()}).value();
+  runUntil(reactor, [&] { return socket.readyState() == ReadyState::open; });
+  CHECK(noDelay(listening));  // accepted ones inherit it
+  CHECK(noDelay(dialed));
+  ::close(listening);
+  ::close(dialed);
 }
 
 TEST_CASE("an adopted listener that somebody else holds too is silent after stop") {

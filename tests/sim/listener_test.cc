@@ -222,6 +222,20 @@ TEST_CASE("out of descriptors: accepting is tried again after 100 ms") {
   REQUIRE(world.listener.connectionCount() == 3);  // two were turned away meanwhile
 }
 
+TEST_CASE("out of descriptors: whoever lost its spare to another turns clients away again later") {
+  Starving world(1);
+  world.kernel.fail(Call::spare, EMFILE);  // somebody was faster
+  auto first = connectMany(world.kernel, 3);
+  world.settle();
+  REQUIRE(first[1].ended());
+  REQUIRE_FALSE(first[2].ended());
+  first[0].close();  // one descriptor: for the spare or for the one that waits
+  world.elapse(300ms);
+  auto second = connectMany(world.kernel, 3);
+  world.elapse(300ms);
+  REQUIRE((second[1].ended() && second[2].ended()));
+}
+
 TEST_CASE("out of descriptors: a socket that closes is a descriptor to accept with, at once") {
   Starving world(1);
   auto peers = connectMany(world.kernel, 3);
