@@ -138,8 +138,8 @@ void Connection::leaveCell() {
 }
 
 bool Connection::release() {
+  destroyData();  // which may end even this one: retired still, it is not retired again
   clear(kRetired);
-  destroyData();
   if (state_ != State::closed) return false;
   const Address local = has(kLocalAsked) ? localAddress() : Address();
   closeDescriptor();

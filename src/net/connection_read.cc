@@ -99,6 +99,10 @@ void Connection::onPeerEnd() {
   // What `data` has put off still belongs before the end.
   reactor().runDeferred();
   if (state_ == State::closed) return;
+  if (has(kHandshaking)) {  // one of them upgrades: to the session the end means something else
+    set(kReadable);
+    return reactor().ready(*this);
+  }
   if (has(kPaused)) {  // by one of them: the end is told again, by the kernel or by the session
     set(kReadable);
     return has(kSecure) ? keep({}) : void();
@@ -120,10 +124,11 @@ void Connection::answerEnd() {
       if (acceptsWrites()) set(kFinOwed);
       clear(kCorked);
     }
-    if (full()) armLinger();
   }
   flushQueued();
   closeIfDone();
+  // Not before: a close_notify may be all that the kernel refuses.
+  if (state_ == State::open && has(kBounded) && full()) armLinger();
 }
 
 void Connection::pause() {

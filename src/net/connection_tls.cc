@@ -110,7 +110,7 @@ void Connection::endHandshake() {
 
 void Connection::handshaken() {
   endHandshake();
-  if (state_ == State::closed) return;  // by `acceptError`
+  if (state_ == State::closed || state_ == State::lingering) return;  // by `acceptError`
   ++reactor().stats().handshakes;
   if (state_ == State::handshaking) return open();
   call(cell_->table->handshake, true, secure()->session.authorizationError());
@@ -125,7 +125,7 @@ void Connection::handshaken() {
 void Connection::handshakeFailed(const Error& error, bool alerted) {
   loseQueue();  // a handler can send nothing any more, nor can `acceptError`
   endHandshake();
-  if (state_ == State::closed) return;
+  if (state_ == State::closed || state_ == State::lingering) return;
   ++reactor().stats().handshakeFailures;
   if (!alerted && unsent() > 0) set(kReset);
   const bool lingers = alerted && mustLinger();

@@ -62,6 +62,7 @@ ReactorImpl::ReactorImpl(ReactorOptions options, os::Poller poller, Block receiv
 ReactorImpl::~ReactorImpl() {
   if (depth_ > 0) base::fatal("a reactor was destroyed by one of its own handlers");
   const bool forked = forkCount_ != os::sys::forkCount();
+  ending_ = true;
   // First everything is made to say `closed`, so that what the user's destructors call does nothing.
   drains_.clear();
   for (HandlerCell* cell = cells_; cell != nullptr; cell = cell->next) {
@@ -297,7 +298,14 @@ void ReactorImpl::checkProcess() const {
 
 // --- draining ---------------------------------------------------------------------------------------
 
+// A destructor of the user's may be at work in ours.
+Result<void> ReactorImpl::checkAlive() const {
+  if (!ending_) return {};
+  return Error(Usage::closed, Step::options, "the reactor is being destroyed");
+}
+
 Result<void> ReactorImpl::drain(Listener* listener, Duration deadline, DrainDone done) {
+  if (Result<void> alive = checkAlive(); !alive) return alive;
   if (Result<void> checked = checkDuration(deadline, "deadline"); !checked) return checked;
   HandlerCell* cell = listener != nullptr ? listener->cell() : nullptr;
   drains_.push_back(std::make_unique<Drain>(*this, cell, deadline.count(), std::move(done)));
@@ -310,10 +318,12 @@ Result<void> ReactorImpl::drain(Listener* listener, Duration deadline, DrainDone
 }
 
 void ReactorImpl::stopListeners() {
-  for (HandlerCell* cell = cells_; cell != nullptr;) {
-    Listener* listener = findListener(cell->listener);
-    cell = cell->next;  // stopping may be the end of it
-    if (listener != nullptr) listener->stop(false);
+  std::vector<base::SlotId> all;
+  for (HandlerCell* cell = cells_; cell != nullptr; cell = cell->next)
+    all.push_back(cell->listener);
+  // Stopping one may be the end of its table, and of whatever that holds: another listener, perhaps.
+  for (const base::SlotId id : all) {
+    if (Listener* listener = findListener(id)) listener->stop(false);
   }
 }
 
@@ -408,6 +418,7 @@ Result<void> ReactorImpl::onSignal(int signal, Callback<> function) {
 // --- sockets ---------------------------------------------------------------------------------------
 
 Result<Listener*> ReactorImpl::listen(detail::ListenRequest request) {
+  if (Result<void> alive = checkAlive(); !alive) return alive.error();
   if (Result<void> checked = checkOptions(request); !checked) return checked.error();
   Result<SharedTls> tls = listenerTls(request.tls);
   if (!tls) return tls.error();
@@ -433,6 +444,7 @@ Result<Listener*> ReactorImpl::listen(detail::ListenRequest request) {
 }
 
 Result<Connection*> ReactorImpl::connect(detail::ConnectRequest request) {
+  if (Result<void> alive = checkAlive(); !alive) return alive.error();
   if (Result<void> checked = checkOptions(request); !checked) return checked.error();
   if (std::any_of(drains_.begin(), drains_.end(), [](auto& drain) { return drain->overdue(); })) {
     return Error(Usage::closed, Step::options, "the reactor has drained");

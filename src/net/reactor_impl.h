@@ -140,6 +140,7 @@ class ReactorImpl {
   bool drainDone() const;
   bool alive() const;
   void checkProcess() const;
+  Result<void> checkAlive() const;
 
   ReactorOptions options_;
   os::Poller poller_;
@@ -162,6 +163,7 @@ class ReactorImpl {
   uint64_t longestTurn_ = 0;  // nanoseconds
   int depth_ = 0;             // handlers on the stack
   bool inTurn_ = false;
+  bool ending_ = false;  // by its destructor
   bool flushing_ = false;
   const uint32_t forkCount_;
 

@@ -568,5 +568,66 @@ TEST_CASE("a signal is told in the turn after it arrived") {
   world.reactor.onSignal(SIGUSR1, {}).value();
 }
 
+// A Data that wants everything to end with it.
+struct LastOne {
+  Reactor* reactor = nullptr;
+  Result<void>* answer = nullptr;
+
+  LastOne() = default;
+  LastOne(const LastOne&) = default;
+  LastOne& operator=(const LastOne&) = default;
+  ~LastOne() {
+    if (reactor == nullptr) return;
+    Result<void> drained = reactor->drain(0ms);
+    if (answer != nullptr) *answer = std::move(drained);
+  }
+};
+
+TEST_CASE("a Data that drains the reactor as it goes ends its own socket once") {
+  World world;
+  ListenOptions<LastOne> options{.hostname = "127.0.0.1", .port = 80};
+  options.socket.data = [&world](Socket<LastOne> socket, Bytes) {
+    socket.data().reactor = &world.reactor;
+    socket.send("bye");
+    socket.close();  // lingers: the Data goes first
+  };
+  REQUIRE(world.reactor.listen<LastOne>(std::move(options)));
+  Peer peer = world.kernel.connect(80);
+  peer.send("x");
+  world.settle();
+  REQUIRE(world.reactor.stats().sockets == 0);
+  REQUIRE(world.reactor.stats().closed == 1);
+}
+
+TEST_CASE("a Data that drains its reactor while that is destroyed is refused") {
+  World world;
+  Result<void> answer;
+  ListenOptions<LastOne> options{.hostname = "127.0.0.1", .port = 80};
+  options.socket.data = [&](Socket<LastOne> socket, Bytes) {
+    socket.data().reactor = &world.reactor;
+    socket.data().answer = &answer;
+  };
+  REQUIRE(world.reactor.listen<LastOne>(std::move(options)));
+  Peer peer = world.kernel.connect(80);
+  peer.send("x");
+  world.settle();
+  world.shutDown();
+  REQUIRE_FALSE(answer);
+  REQUIRE(answer.error().is(Usage::closed));
+}
+
+TEST_CASE("a listener that another one's handlers own is stopped with it, once") {
+  World world;
+  Log log;
+  ListenOptions<> inner{.hostname = "127.0.0.1", .port = 80, .socket = keeping(log)};
+  const Listener<> owned = world.reactor.listen(std::move(inner)).value();
+  ListenOptions<> outer{.hostname = "127.0.0.1", .port = 81, .socket = keeping(log)};
+  outer.socket.data = [own = Scoped(owned)](SocketHandle, Bytes) {};
+  REQUIRE(world.reactor.listen(std::move(outer)));
+  REQUIRE(world.reactor.drain(1s));
+  world.settle();
+  REQUIRE_FALSE(owned.listening());
+}
+
 }  // namespace
 }  // namespace warren::sim

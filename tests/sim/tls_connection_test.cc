@@ -263,6 +263,52 @@ TEST_CASE("connectTimeout ends with open, when somebody hears of the handshake",
   CHECK(log.text() == "open, ETIMEDOUT, close clean");
 }
 
+TEST_CASE("an upgrade that is put off until the peer has ended fails at once, and no end is told",
+          "[tls]") {
+  Log log;
+  Reactor* reactor = nullptr;
+  ListenOptions<> options;
+  options.socket = keeping(log);
+  options.socket.handshake = [&log](Socket<> socket, bool, const Error& error) {
+    log.note(socket, describe(error));
+  };
+  options.socket.data = [&](Socket<> socket, Bytes) {
+    reactor->defer([socket] { REQUIRE(socket.upgradeTls(serverTls())); });
+  };
+  Served world(std::move(options));
+  reactor = &world.reactor;
+  world.peer.send("STARTTLS\n");
+  world.peer.shutdownWrite();
+  world.settle();
+  REQUIRE(log.text() == "open, ECONNRESET/handshake, close clean");
+}
+
+TEST_CASE("a socket that acceptError closes as its handshake is done hears nothing behind close",
+          "[tls]") {
+  World world;
+  Log log;
+  Listener<> listener;
+  ListenOptions<> options = secured();
+  options.hostname = "127.0.0.1";
+  options.port = 80;
+  TlsOptions tls = serverTls();
+  tls.maxHandshakes = 1;
+  options.tls = tls;
+  options.socket = keeping(log);
+  options.socket.handshake = [&log](Socket<> socket, bool, const Error&) {
+    log.note(socket, "handshake");
+  };
+  options.acceptError = [&](const Error&) { listener.stop(true); };
+  listener = world.reactor.listen(std::move(options)).value();
+  Far far = Far::client(world.kernel.connect(80));
+  far.turn();
+  world.settle();
+  world.kernel.fail(Call::add, ENOMEM);  // the listener, when it listens again
+  far.turn();
+  world.settle();
+  REQUIRE(log.text() == "open, close clean");
+}
+
 // --- short writes --------------------------------------------------------------------------------------
 
 TEST_CASE("records that the kernel takes byte by byte arrive whole, and count as unsent till then",
@@ -536,6 +582,20 @@ TEST_CASE("a socket that is paused when it upgrades shakes hands", "[tls]") {
   world.socket.resume();
   world.settle();
   REQUIRE(world.log.input == "held back");
+}
+
+TEST_CASE("a peer that ends and reads nothing is cut, when our close_notify is all it holds up",
+          "[tls]") {
+  ListenOptions<> options = secured();
+  options.linger.timeout = 300ms;
+  Secured world(std::move(options));
+  world.shakeHands();
+  world.peer.room(0);
+  world.far.end();
+  world.peer.shutdownWrite();
+  const Nanoseconds took = world.timeUntil(world.log, "close ETIMEDOUT/linger");
+  REQUIRE(took >= 300ms);
+  REQUIRE(took <= 301ms);
 }
 
 }  // namespace
