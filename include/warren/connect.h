@@ -28,7 +28,8 @@ struct ConnectOptions {
   Data data{};
 
   bool allowHalfOpen = false;
-  // From the call to `open`, looking up the name included; zero: no limit of ours.
+  // From the call to `open`, looking up the name included and, in TLS without a `handshake` handler,
+  // the handshake; zero: no limit of ours.
   Duration connectTimeout = std::chrono::seconds(30);
   size_t highWaterMark = size_t{64} << 10;
   size_t maxQueued = size_t{64} << 20;

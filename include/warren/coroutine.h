@@ -25,7 +25,8 @@ namespace warren {
 // The simplest owner of a coroutine. It runs from `start` to its first wait, then whenever what it
 // waits for has come, at the end of that turn. Destroying the Routine destroys the coroutine where it
 // waits, which cancels what it waits for.
-//   throws  what the coroutine throws leaves `start`, or Reactor::run
+//   lifetime  ends before that of the reactor it waits on
+//   throws    what the coroutine throws leaves `start`, or Reactor::run
 class [[nodiscard]] Routine {
  public:
   struct promise_type {

@@ -34,17 +34,23 @@ class Handler : public Callback<SocketHandle, Args...> {
 //
 //   open          the socket is ready for use
 //   data          bytes arrived; they are the reactor's and valid until the handler returns
-//   drain         a socket that refused bytes has room again; once for each time it was full
-//   end           the peer sends no more; without allowHalfOpen the socket finishes by itself
+//   drain         a socket that refused bytes has room again; once for each time it was full. None
+//                 comes after our own `end` or `shutdown` of the write side
+//   end           the peer sends no more. Without allowHalfOpen our own end follows, behind what is
+//                 queued and behind a `drain` that is owed: who goes on writing in it is not cut short
 //   close         the socket is gone; once for each `open`, last. The error is empty (false) after a
-//                 clean close, else it says what cut it. Data and addresses may still be read
-//   error         another handler threw; the socket goes on. After a `close` that threw it is last
+//                 clean close, and when `handshake` has told the failure; else it says what cut the
+//                 socket. Data and addresses may still be read
+//   error         another handler threw; the socket goes on. After a `close` that threw it is last. Or,
+//                 alone and without `open`: the TLS handshake of an accepted socket failed, and there
+//                 is no `handshake` handler. Then the error has no exception(), and the socket is closed
 //   timeout       the time set by `timeout` or `idleTimeout` is up. A handler that arms it again
 //                 keeps the socket; otherwise it closes with ETIMEDOUT
 //   handshake     TLS is agreed on (true); the error says what verification found, where nobody insists
 //                 on it. Or it has failed (false), the error says why, nothing can be sent any more, and
 //                 `close` follows. A table that has it opens before the handshake
-//   connectError  a dialed socket could not be opened; instead of `open`, and nothing follows
+//   connectError  a dialed socket could not be opened; instead of `open`, and nothing follows but
+//                 `error`, if this one throws
 //
 // A handler may call anything on any socket, listener, timer or the reactor, but may not destroy the
 // reactor. An exception it throws goes to `error`, or leaves Reactor::run if there is none.

@@ -24,17 +24,22 @@
 
 namespace warren {
 
-// How long a finished socket waits for its peer. See SocketHandle::end and close.
+// How long a finished socket waits for its peer; see SocketHandle::end and close. Without allowHalfOpen
+// also one whose peer has ended, while bytes are queued or a `drain` is owed.
 struct Linger {
-  Duration timeout = std::chrono::seconds(10);  // without a byte in either direction
-  uint64_t bytes = uint64_t{16} << 20;          // of input, after our FIN
+  // The peer is cut when it takes nothing for so long. What it sends buys time only after our FIN, and
+  // until `close`. Zero cuts at once: at the next millisecond.
+  Duration timeout = std::chrono::seconds(10);
+  // The peer is cut when it sends more than this after our FIN, or after `close`, when nobody listens.
+  uint64_t bytes = uint64_t{16} << 20;
 };
 
 // Where to listen is said in exactly one way: `hostname` with `port`, or `unix`, or `fd`.
 template <class Data = Empty>
 struct ListenOptions {
-  // A numeric address, a name (all its addresses are bound), or "localhost" (both loopbacks). A name
-  // is looked up inside the call.
+  // A numeric address, a name, or "localhost" (both loopbacks). Of a name up to eight addresses are
+  // bound; those this machine does not have are left out, if it has others. It is looked up inside the
+  // call, by getaddrinfo(3).
   std::string hostname{};
   // 0..65535; 0 picks one.
   std::optional<int> port{};
@@ -221,9 +226,13 @@ class ListenerHandle {
   //   errors  as listen's for the option `tls`; Usage::closed; Usage::invalid for a plain listener
   Result<void> reloadTls(const TlsOptions& options) const;
   // Clients that ask for `name` get other options than the rest; "*.example.com" covers one label, and
-  // exact names come first. A name that is there is replaced. When a name insists on certificates and the
-  // listener's own options do not, clients that ask for no name are refused: leaving it out is no way
-  // around. What a client does under another name is for the handlers to check, by TlsFacts::serverName.
+  // exact names come first. A name that is there is replaced. handshakeTimeout, maxHandshakes and
+  // ticketKeys stay the listener's own; the rest is the name's, tolerateTruncation too. When a name
+  // insists on certificates and the listener's own options do not, clients that ask for no name are
+  // refused: leaving it out is no way around. What a client does under another name is for the handlers
+  // to check, by TlsFacts::serverName.
+  //   errors  as reloadTls; Usage::missing for an empty name, Usage::invalid for one that no client can
+  //           ask for: with another '*', a NUL byte or more than 255 bytes
   Result<void> addServerName(std::string_view name, const TlsOptions& options) const;
   // False when there is no such name.
   bool removeServerName(std::string_view name) const;

@@ -11,14 +11,15 @@
 namespace warren {
 
 // For listeners behind a proxy: every connection must begin with a header of version 1 or 2, and
-// `open` waits for it. Presence is never guessed. A connection that does not bring one, brings a
-// malformed one or comes from elsewhere is reset, and `acceptError` says why.
+// `open` waits for it. Presence is never guessed. A connection that does not bring one within 10
+// seconds, brings a malformed one or comes from elsewhere is reset, and `acceptError` says why.
 //   source  The PROXY protocol, versions 1 & 2 (HAProxy, doc/proxy-protocol.txt)
 struct ProxyProtocol {
   // Who may say such things: addresses or networks, "127.0.0.1", "10.0.0.0/8", "fd00::/8". A unix
-  // listener's peers are always trusted.
+  // listener's peers are always trusted. An empty list is refused, and so is a network with bits behind
+  // its prefix, as "10.0.0.1/8".
   std::vector<std::string> trusted{};
-  // The longest header taken, of at most 16 + 65535 bytes. A version 1 header never has more than 107.
+  // The longest header taken, in bytes: 107..65551. A version 1 header never has more than 107.
   size_t maxHeader = 4096;
 };
 

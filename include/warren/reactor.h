@@ -36,7 +36,9 @@ struct ReactorOptions {
   // TLS handshakes that may go a step on in one turn. A step costs up to a millisecond of cryptography,
   // which sockets that are open already wait for; they come first in each turn.
   size_t handshakeBudget = 4;
-  // Replaces the system's resolver, which runs getaddrinfo(3) on a thread of its own.
+  // Answers the names that `connect` is given, in place of the system's resolver, which runs
+  // getaddrinfo(3) on up to four threads of its own. Numeric addresses and "localhost" never reach it,
+  // nor do the names of `listen`.
   Resolve resolve{};
   // RFC 8305: the time an address is given before the next one is tried beside it.
   Duration connectStagger = std::chrono::milliseconds(250);
@@ -87,15 +89,17 @@ class Timer {
   detail::HandleId id_;
 };
 
-// Everything belongs to the thread that runs it, except `post` and `stop`. A child process of fork(2)
-// must not use its parent's reactor: that stops the child with a message.
+// Everything belongs to the thread that runs it, except `post` and `stop`; their calls must have
+// returned before it is destroyed. A child process of fork(2) must not use its parent's reactor: that
+// stops the child with a message.
 class Reactor {
  public:
   // Throws BadResult, or aborts, when the system gives no poller; `make` answers an error.
   explicit Reactor(ReactorOptions options = {});
   static Result<Reactor> make(ReactorOptions options = {});
 
-  // Closes every descriptor and destroys every Data; no handler runs. Not from inside a handler.
+  // Closes every descriptor and destroys every Data; no handler runs. Posted and deferred functions that
+  // still wait are destroyed unrun. Not from inside a handler.
   ~Reactor();
   Reactor(Reactor&&) noexcept;
   Reactor& operator=(Reactor&&) = delete;
@@ -110,7 +114,8 @@ class Reactor {
   // One turn: wait for at most `patience`, dispatch, return. True while something keeps it going.
   bool step(Duration patience = {});
 
-  // Makes run return after the turn under way. Any thread.
+  // Makes `run` return after the turn under way; before `run`, the next one returns at once. `step` takes
+  // no notice. Any thread.
   void stop(int code = 0);
 
   // Runs `function` on the reactor's thread in the next turn, in the order of posting. Any thread.

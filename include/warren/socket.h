@@ -81,12 +81,13 @@ class SocketHandle {
 
   // --- sending -----------------------------------------------------------------------------------
 
-  // Gives `bytes` to the kernel and returns how many it took; the rest stays the caller's. A count
-  // below the size means full: `drain` fires once when there is room again. What `send` has queued
-  // goes out first.
+  // Gives `bytes` to the kernel and returns how many were taken: by the kernel or, in TLS and under a
+  // Cork, by the socket (`unsentBytes` tells); the rest stays the caller's. A count below the size means
+  // full: `drain` fires once when there is room again, also when the peer has ended meanwhile: our own
+  // end then waits for it. What `send` has queued goes out first.
   //   shape   any span, empty allowed (0); read before the return, never kept
   //   errors  -1 once the socket can send no more: closed, ended, or the peer is gone (`close` says
-  //           why). 0 while connecting: `drain` follows `open`
+  //           why). 0 while connecting, and during a TLS handshake: `drain` follows
   //   source  send(2); Bun TCP documentation, "Buffering"
   [[nodiscard]] std::ptrdiff_t write(Bytes bytes) const;
   [[nodiscard]] std::ptrdiff_t write(std::string_view text) const { return write(asBytes(text)); }
@@ -104,19 +105,21 @@ class SocketHandle {
   bool send(Bytes bytes) const;
   bool send(std::string_view text) const { return send(asBytes(text)); }
 
-  // Until the guard ends, `write` gathers too: small writes leave in one system call. Guards nest:
-  // the outermost counts. A handler's own sends are gathered without it.
+  // Until the guard ends, `write` gathers too: small writes leave in one system call. One that would
+  // make it more than 64 KiB goes out at once, behind what was gathered. Guards nest: the outermost
+  // counts. A handler's own sends are gathered without it.
   [[nodiscard]] Cork cork() const;
 
-  // Sends what is queued now rather than at the end of the handler. Where that was all the socket was
-  // waiting for, `close` comes inside the call; inside the end of a Cork, too.
+  // Sends what is queued now rather than at the end of the handler, but not while a Cork lives. Where
+  // that was all the socket was waiting for, `close` comes inside the call; inside the end of a Cork,
+  // too.
   void flush() const;
 
   // --- finishing ---------------------------------------------------------------------------------
 
-  // Sends `bytes` and then FIN; all that was accepted is delivered. Input keeps coming to `data`
-  // until the peer's FIN, then `close`. Without allowHalfOpen a silent or endless peer is cut by the
-  // linger limits, which `close` then tells.
+  // Sends `bytes` and then FIN; all that was accepted is delivered, and no `drain` comes any more.
+  // Input keeps coming to `data` until the peer's FIN, then `close`. Without allowHalfOpen a silent or
+  // endless peer is cut by the linger limits, which `close` then tells.
   //   returns  the bytes taken (all), or -1 when it is too late to send
   std::ptrdiff_t end(Bytes bytes = {}) const;
   std::ptrdiff_t end(std::string_view text) const { return end(asBytes(text)); }
@@ -131,8 +134,8 @@ class SocketHandle {
   // Unix sockets know no reset: there it is an abrupt close.
   void terminate() const;
 
-  // Finishes one direction; the socket stays. write: FIN after what was accepted. read: input is
-  // read and dropped from here on, `data` and `end` fire no more.
+  // Finishes one direction; the socket stays. write: FIN after what was accepted, and no `drain` any
+  // more. read: input is read and dropped from here on, `data` and `end` fire no more.
   void shutdown(Side side = Side::write) const;
 
   // --- receiving ---------------------------------------------------------------------------------
@@ -200,12 +203,13 @@ class SocketHandle {
   bool setNoDelay(bool on = true) const;
 
   // SO_KEEPALIVE, off from the start. `initialDelay` before the first probe, in whole seconds
-  // (rounded up); zero leaves the system's. False as above, or for an invalid delay.
+  // (rounded up), at most 32767; zero leaves the system's. False as above, or for another delay.
   bool setKeepAlive(bool on = true, Duration initialDelay = {}) const;
 
   // Notices a peer that is gone without a word: `after` so long without an answer, to data or to
   // probes sent while idle, the socket closes with ETIMEDOUT. On Linux so does one whose peer is there
-  // but takes nothing for so long. Whole seconds for the probes; zero turns it off. False as setNoDelay, or where the system cannot.
+  // but takes nothing for so long. Whole seconds for the probes; zero turns it off. False as setNoDelay,
+  // above 32767 s, or where the system cannot.
   //   source  TCP_USER_TIMEOUT and SO_KEEPALIVE of tcp(7); TCP_RXT_CONNDROPTIME on macOS
   bool deadPeer(Duration after) const;
 

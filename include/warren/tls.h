@@ -61,8 +61,11 @@ struct TlsOptions {
   PemList key{};
   PemList cert{};
   std::string passphrase{};
-  // Whom to trust, in place of the system's roots, and what was revoked.
+  // Whom to trust, in place of the system's roots. Those are read once for the process: from where the
+  // system has them, or from SSL_CERT_FILE and SSL_CERT_DIR instead.
   PemList ca{};
+  // What was revoked. With any list, each certificate of a chain needs one of its issuer: beside the
+  // system's roots, a single list fails all peers whose issuers are others.
   PemList crl{};
   // Client: the name asked for and verified, in place of the host that is dialed.
   std::string serverName{};
@@ -97,8 +100,11 @@ struct TlsOptions {
   size_t maxCertificateChain = size_t{100} << 10;  // bytes taken from the peer, 16 KiB..16 MiB
   std::string ocspResponse{};                      // server: DER, stapled
   bool tolerateTruncation = false;  // a FIN without close_notify is an end like any other
-  bool cacheSessions = false;       // client: resume the last session with the same host
-  std::string session{};            // client: resume this one, see TlsFacts::session
+  // Client: resume the last session with the same host, trust and own certificate, of any socket of
+  // this process. It keeps those of 256 hosts; the one that was not used for longest goes.
+  bool cacheSessions = false;
+  // Client: resume this one, of TlsFacts::session. One of another name or trust fails the handshake.
+  std::string session{};
 };
 
 // The option `tls`: nothing, `true` for a client with the defaults, or options.

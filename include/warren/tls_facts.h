@@ -44,7 +44,9 @@ class TlsFacts {
   // certificate; empty when it was resumed.
   std::vector<std::string> sharedSignatureAlgorithms() const;
   // RFC 5705.
-  //   errors  Usage::closed before the handshake, Origin::tls
+  //   unit    bytes, 1..16384
+  //   errors  Usage::invalid before the handshake, Usage::outOfRange for the size, Usage::closed on a
+  //           plain or closed socket, Usage::unsupported in builds without TLS; Origin::tls
   Result<std::string> exportKeyingMaterial(size_t size, std::string_view label,
                                            std::string_view context = {}) const;
   // The finished messages of either end: TLS 1.2 only, empty otherwise. 1.3 has the exporter.
@@ -56,7 +58,8 @@ class TlsFacts {
   // In `open`, before the `handshake` handler, or right after upgradeTls: in the place of the options.
   // False once the handshake has begun, on the other side (setVerifyMode is for both), and for what
   // makes no sense.
-  // Client: the name to ask for and to verify; then the session to resume, which belongs to a name.
+  // Client: the name to ask for and to verify; then the session to resume, which belongs to a name and
+  // a trust. So setServerName drops a session that was given, and a client's setVerifyMode too.
   bool setServerName(std::string_view name) const;
   bool setSession(std::string_view session) const;
   // Server: whether to ask for a certificate, verified by the option `ca` or the system's roots. Both:
