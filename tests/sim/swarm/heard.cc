@@ -245,9 +245,11 @@ bool Player::mayClose(const User& user, const Error& error) const {
     return user.timedOut;
   }
   if (error.isErrno(ETIMEDOUT) && error.step() == Step::linger) {
+    // One that is muted is not told of the peer's end, which bounds it too.
     const bool answered = user.muted && !user.group->halfOpen;
-    const bool ended = user.finished || user.boundedAt || user.group->draining || answered;
-    return ended && (!user.boundedAt || now() >= *user.boundedAt + kLinger * kMillisecond);
+    const bool ended = user.finished || user.boundedAt || user.group->draining;
+    return answered ||
+           (ended && (!user.boundedAt || now() >= *user.boundedAt + kLinger * kMillisecond));
   }
   if (error.is(Usage::tooMuch)) {
     const bool writing = error.step() == Step::write;

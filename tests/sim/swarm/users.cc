@@ -119,7 +119,9 @@ void Player::ask(User& user) {
     expect(state == ReadyState::connecting, user, "a connecting socket says it is none");
   } else {
     const bool ended = user.finished || user.endTold || user.group->draining;
-    const bool heard = user.kernel->readShut && state != ReadyState::closed;
+    // By a FIN or, if it is muted and so not told, by close_notify.
+    const bool over = user.kernel->readShut || (user.sealed && user.muted);
+    const bool heard = over && state != ReadyState::closed;
     expect(ended || heard || state == ReadyState::open, user, "an open socket says it is none");
   }
   if (user.live() && user.opened) {
