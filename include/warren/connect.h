@@ -24,7 +24,8 @@ struct ConnectOptions {
   std::optional<int> fd{};
 
   SocketHandlers<Data> socket{};
-  // The socket's own Data is a copy of this, or a fresh one when Data cannot be copied.
+  // The socket's own Data is a copy of this, or a fresh one when Data cannot be copied; see
+  // ListenOptions.
   Data data{};
 
   bool allowHalfOpen = false;
@@ -55,7 +56,7 @@ struct ConnectRequest {
 };
 
 template <class Data>
-ConnectRequest connectRequest(ConnectOptions<Data> options) {
+ConnectRequest connectRequest(ConnectOptions<Data>&& options) {
   ConnectRequest request;
   request.socket = socketRequest(options);
   request.hostname = std::move(options.hostname);

@@ -89,7 +89,7 @@ struct Waiting {
 template <class Data>
 class [[nodiscard]] Connecting {
  public:
-  Connecting(Reactor& reactor, ConnectOptions<Data> options)
+  Connecting(Reactor& reactor, ConnectOptions<Data>&& options)
       : waiting_(std::make_shared<Waiting>(Waiting{&reactor, {}, {}})) {
     hookOpen(options.socket);
     hookError(options.socket);
@@ -144,8 +144,12 @@ class [[nodiscard]] Connecting {
 };
 
 template <class Data = Empty>
-Connecting<Data> connectAsync(Reactor& reactor, ConnectOptions<Data> options) {
+Connecting<Data> connectAsync(Reactor& reactor, ConnectOptions<Data>&& options) {
   return Connecting<Data>(reactor, std::move(options));
+}
+template <class Data>
+Connecting<Data> connectAsync(Reactor& reactor, const ConnectOptions<Data>& options) {
+  return Connecting<Data>(reactor, ConnectOptions<Data>(options));
 }
 
 // `co_await` returns after `delay`, never early. A coroutine destroyed before that cancels the timer.

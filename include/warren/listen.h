@@ -49,7 +49,9 @@ struct ListenOptions {
   std::optional<int> fd{};
 
   SocketHandlers<Data> socket{};
-  // The Data of every accepted socket is a copy of this, or a fresh one when Data cannot be copied.
+  // The Data of every accepted socket is a copy of this, or a fresh one when Data cannot be copied; it
+  // need not be movable either. Some types only look as if they could be copied, such as those that
+  // hold a vector of unique_ptr: they must delete their copy constructor.
   Data data{};
 
   // The kernel's queue of connections not yet accepted; the system may lower it.
@@ -140,17 +142,28 @@ struct ListenRequest {
   Callback<const Error&> acceptError;
 };
 
+// The option `data`, kept beside the handlers: a fresh one when it cannot even be moved there.
+template <class Data>
+std::shared_ptr<void> keepData(Data& data) {
+  if constexpr (std::is_move_constructible_v<Data>) {
+    return std::make_shared<Data>(std::move(data));
+  } else if constexpr (std::is_copy_constructible_v<Data>) {
+    return std::make_shared<Data>(std::as_const(data));
+  } else {
+    return std::make_shared<Data>();
+  }
+}
+
 template <class Options>
 SocketRequest socketRequest(Options& options) {
-  using Data = decltype(options.data);
   return {HandlerTable(std::move(options.socket)),
-          &kDataType<Data>,
-          std::make_shared<Data>(std::move(options.data)),
+          &kDataType<decltype(options.data)>,
+          keepData(options.data),
           {options.allowHalfOpen, options.highWaterMark, options.maxQueued, options.linger}};
 }
 
 template <class Data>
-ListenRequest listenRequest(ListenOptions<Data> options) {
+ListenRequest listenRequest(ListenOptions<Data>&& options) {
   ListenRequest request;
   request.socket = socketRequest(options);
   request.hostname = std::move(options.hostname);

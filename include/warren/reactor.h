@@ -141,20 +141,28 @@ class Reactor {
   // Listens. Nothing is bound when it fails.
   //   errors  Usage codes for options; the kernel's and the resolver's with address and step
   template <class Data = Empty>
-  Result<Listener<Data>> listen(ListenOptions<Data> options) {
+  Result<Listener<Data>> listen(ListenOptions<Data>&& options) {
     Result<detail::HandleId> id = startListening(detail::listenRequest(std::move(options)));
     if (!id) return id.error();
     return Listener<Data>(*id);
+  }
+  template <class Data>
+  Result<Listener<Data>> listen(const ListenOptions<Data>& options) {
+    return listen(ListenOptions<Data>(options));
   }
 
   // Starts connecting and returns the socket at once; no handler runs inside the call. All verbs work
   // already: what is sent goes out after `open`.
   //   errors  options only; everything else is told to `connectError`
   template <class Data = Empty>
-  Result<Socket<Data>> connect(ConnectOptions<Data> options) {
+  Result<Socket<Data>> connect(ConnectOptions<Data>&& options) {
     Result<SocketHandle> handle = startConnecting(detail::connectRequest(std::move(options)));
     if (!handle) return handle.error();
     return Socket<Data>(*handle);
+  }
+  template <class Data>
+  Result<Socket<Data>> connect(const ConnectOptions<Data>& options) {
+    return connect(ConnectOptions<Data>(options));
   }
 
   // ListenerHandle::drain for all listeners and all sockets, dialed ones too. From the deadline until it

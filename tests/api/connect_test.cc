@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -158,6 +159,24 @@ TEST_CASE("a dialed socket whose Data cannot be copied starts with a fresh one")
                                         .data = {}})
                     .value();
   REQUIRE(*socket.data().value == 7);
+}
+
+TEST_CASE("a dialed socket may have Data that cannot even be moved") {
+  struct Pinned {
+    std::mutex lock;
+    int value = 7;
+  };
+  Reactor reactor;
+  RawSocket listener = RawSocket::listenTcp();
+  auto socket = reactor
+                    .connect<Pinned>({.hostname = "127.0.0.1",
+                                      .port = listener.port(),
+                                      .socket = {.data = [](auto, Bytes) {}}})
+                    .value();
+  REQUIRE(socket.data().value == 7);
+  ConnectOptions<Pinned> named{
+      .hostname = "127.0.0.1", .port = listener.port(), .socket = {.data = [](auto, Bytes) {}}};
+  REQUIRE(reactor.connect(std::move(named)).value().data().value == 7);
 }
 
 TEST_CASE("a dialed socket knows both its ends, and has no listener") {

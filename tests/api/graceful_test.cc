@@ -2,6 +2,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <functional>
@@ -361,6 +362,27 @@ TEST_CASE("a coroutine connects, sleeps and talks") {
   runUntil(reactor, [&] { return heard == "from a coroutine"; });
   REQUIRE(outcome == "sent");
   REQUIRE(routine.done());
+}
+
+TEST_CASE("a coroutine connects a socket whose Data cannot be moved") {
+  struct Pinned {
+    std::atomic<int> value = 7;
+  };
+  Reactor reactor;
+  RawSocket listener = RawSocket::listenTcp();
+  int value = 0;
+  const auto dial = [](Reactor& its, int port, int& found) -> Routine {
+    ConnectOptions<Pinned> options;
+    options.hostname = "127.0.0.1";
+    options.port = port;
+    options.socket.data = [](Socket<Pinned>, Bytes) {};
+    Result<Socket<Pinned>> socket = co_await connectAsync(its, std::move(options));
+    found = socket->data().value;
+  };
+  Routine routine = dial(reactor, listener.port(), value);
+  routine.start();
+  runUntil(reactor, [&] { return routine.done(); });
+  REQUIRE(value == 7);
 }
 
 TEST_CASE("a coroutine hears why it could not connect, also of bad options") {

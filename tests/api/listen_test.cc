@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -716,6 +717,30 @@ TEST_CASE("Data that cannot be copied starts fresh in every socket") {
   RawSocket two = RawSocket::connectTcp(portOf(listener));
   runUntil(reactor, [&] { return values.size() == 2; });
   REQUIRE(values == std::vector{7, 7});
+}
+
+TEST_CASE("Data that cannot even be moved, as with an atomic in it, starts fresh in every socket") {
+  struct Pinned {
+    std::atomic<int> visits = 7;
+  };
+  Reactor reactor;
+  std::vector<int> values;
+  const auto open = [&](Socket<Pinned> socket) { values.push_back(socket.data().visits++); };
+  const auto data = [](Socket<Pinned>, Bytes) {};
+  auto listener =
+      reactor
+          .listen<Pinned>(
+              {.hostname = "127.0.0.1", .port = 0, .socket = {.open = open, .data = data}})
+          .value();
+  ListenOptions<Pinned> named{
+      .hostname = "127.0.0.1", .port = 0, .socket = {.open = open, .data = data}};
+  auto other = reactor.listen(std::move(named)).value();
+  RawSocket one = RawSocket::connectTcp(portOf(listener));
+  RawSocket two = RawSocket::connectTcp(portOf(listener));
+  RawSocket three = RawSocket::connectTcp(portOf(other));
+  runUntil(reactor, [&] { return values.size() == 3; });
+  REQUIRE(values == std::vector{7, 7, 7});
+  REQUIRE(listener.data().visits == 7);
 }
 
 template <size_t Align, size_t Size>
