@@ -67,7 +67,7 @@ namespace detail {
 // the coroutine is gone, and the coroutine may wait after the callback has come.
 template <class Value>
 struct Waiting {
-  Reactor* reactor;
+  net::ReactorImpl& reactor;
   std::coroutine_handle<> coroutine;
   std::optional<Value> value;
 
@@ -75,7 +75,7 @@ struct Waiting {
   static void settle(const std::shared_ptr<Waiting>& waiting, Value value) {
     if (waiting->value) return;
     waiting->value.emplace(std::move(value));
-    waiting->reactor->defer([waiting] {
+    defer(waiting->reactor, [waiting] {
       if (auto resumed = std::exchange(waiting->coroutine, {})) resumed.resume();
     });
   }
@@ -90,7 +90,7 @@ template <class Data>
 class [[nodiscard]] Connecting {
  public:
   Connecting(Reactor& reactor, ConnectOptions<Data>&& options)
-      : waiting_(std::make_shared<Waiting>(Waiting{&reactor, {}, {}})) {
+      : waiting_(std::make_shared<Waiting>(Waiting{detail::reactorOf(reactor), {}, {}})) {
     hookOpen(options.socket);
     hookError(options.socket);
     Result<Socket<Data>> socket = reactor.connect<Data>(std::move(options));
@@ -157,7 +157,7 @@ Connecting<Data> connectAsync(Reactor& reactor, const ConnectOptions<Data>& opti
 class [[nodiscard]] Sleeping {
  public:
   Sleeping(Reactor& reactor, Duration delay)
-      : waiting_(std::make_shared<Waiting>(Waiting{&reactor, {}, {}})),
+      : waiting_(std::make_shared<Waiting>(Waiting{detail::reactorOf(reactor), {}, {}})),
         timer_(
             reactor
                 .after(delay, [waiting = waiting_] { Waiting::settle(waiting, std::monostate()); })

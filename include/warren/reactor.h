@@ -72,6 +72,14 @@ struct Stats {
   std::chrono::nanoseconds longestTurn{};  // without the waiting
 };
 
+class Reactor;
+
+namespace detail {
+// What a Reactor leaves in its place when it is moved, and its `defer`: for who waits meanwhile.
+net::ReactorImpl& reactorOf(Reactor& reactor);
+void defer(net::ReactorImpl& reactor, Callback<> function);
+}  // namespace detail
+
 // A timer of Reactor::after or every. A handle, as SocketHandle.
 class Timer {
  public:
@@ -181,6 +189,8 @@ class Reactor {
   std::optional<std::chrono::milliseconds> nextDeadline() const;
 
  private:
+  friend net::ReactorImpl& detail::reactorOf(Reactor& reactor);
+
   explicit Reactor(std::unique_ptr<net::ReactorImpl> impl);
   Result<Timer> startTimer(Duration delay, const char* option, Duration period,
                            Callback<> function);

@@ -87,6 +87,14 @@ std::optional<std::chrono::milliseconds> Reactor::nextDeadline() const {
   return std::chrono::milliseconds(std::min<uint64_t>(*deadline, INT64_MAX));
 }
 
+namespace detail {
+
+net::ReactorImpl& reactorOf(Reactor& reactor) { return *reactor.impl_; }
+
+void defer(net::ReactorImpl& reactor, Callback<> function) { reactor.defer(std::move(function)); }
+
+}  // namespace detail
+
 // --- Timer -----------------------------------------------------------------------------------------
 
 namespace {

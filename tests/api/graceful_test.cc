@@ -400,6 +400,38 @@ TEST_CASE("a coroutine hears why it could not connect, also of bad options") {
   REQUIRE(outcome == "outOfRange");
 }
 
+TEST_CASE("a coroutine that sleeps goes on after its reactor was moved") {
+  std::optional<Reactor> first(std::in_place);
+  bool done = false;
+  const auto napping = [](Reactor& its, bool& over) -> Routine {
+    co_await sleep(its, 1ms);
+    over = true;
+  };
+  Routine routine = napping(*first, done);
+  routine.start();
+  Reactor second(std::move(*first));
+  first.reset();
+  second.run();
+  REQUIRE(done);
+}
+
+TEST_CASE("a coroutine that connects goes on after its reactor was moved") {
+  std::optional<Reactor> first(std::in_place);
+  RawSocket listener = RawSocket::listenTcp();
+  std::string heard;
+  bool connected = false;
+  const auto dial = [](Reactor& its, ConnectOptions<> options, bool& done) -> Routine {
+    Result<Socket<>> socket = co_await connectAsync(its, std::move(options));
+    done = static_cast<bool>(socket);
+  };
+  Routine routine = dial(*first, optionsFor(listener.port(), heard), connected);
+  routine.start();
+  Reactor second(std::move(*first));
+  first.reset();
+  runUntil(second, [&] { return routine.done(); });
+  REQUIRE(connected);
+}
+
 TEST_CASE("a coroutine that waits for a sleep that is over goes on") {
   Reactor reactor;
   bool done = false;
