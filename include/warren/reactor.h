@@ -28,7 +28,8 @@ using ResolveAnswer = std::function<void(Result<std::vector<Address>>)>;
 using Resolve = std::function<void(const std::string& host, ResolveAnswer answer)>;
 
 struct ReactorOptions {
-  // Sockets to make room for at the start; on the plain path nothing is allocated up to that many.
+  // Sockets to make room for, in the first listen or connect with a Data of each size; on the plain path
+  // nothing is allocated for them from then on, up to that many.
   size_t maxSockets = 0;
   // Bytes one socket may read, and connections one listener may accept, before others have a turn.
   size_t readBudget = size_t{256} << 10;

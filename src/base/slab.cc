@@ -67,7 +67,10 @@ void Slab::give(Slot& slot) {
 }
 
 bool Slab::reserve(size_t size, size_t align, size_t count) {
-  const uint32_t kind = kindOf(size, align);
+  return reserve(kindOf(size, align), count);
+}
+
+bool Slab::reserve(uint32_t kind, size_t count) {
   if (kind == kNone || count > kMaxSlots) return false;
   while (kinds_.rows[kind].slotCount < count) {
     if (!addPage(kind)) return false;

@@ -62,6 +62,7 @@ class Slab {
   // Makes room for `count` slots of this kind in all ahead of time; their memory is not touched.
   // False when there is no memory; what could be had stays.
   [[nodiscard]] bool reserve(size_t size, size_t align, size_t count);
+  [[nodiscard]] bool reserve(uint32_t kind, size_t count);
 
   // The slot that `id` names, in use or not yet taken again; nullptr for a stale or made-up id.
   Slot* find(SlotId id) const {

@@ -15,6 +15,11 @@ uint32_t dataOffset(const detail::DataType& type) {
 
 }  // namespace
 
+uint32_t slotKindOf(base::Slab& slab, const detail::DataType& type) {
+  return slab.kindOf(type.size == 0 ? sizeof(Connection) : dataOffset(type) + type.size,
+                     std::max(alignof(Connection), type.align));
+}
+
 HandlerCell::HandlerCell(ReactorImpl& itsReactor, detail::SocketRequest&& request,
                          base::SlotId listenerId)
     : reactor(itsReactor),
@@ -24,8 +29,6 @@ HandlerCell::HandlerCell(ReactorImpl& itsReactor, detail::SocketRequest&& reques
       policy(request.policy),
       listener(listenerId),
       dataOffset(net::dataOffset(dataType)),
-      slotKind(reactor.slab().kindOf(
-          dataType.size == 0 ? sizeof(Connection) : dataOffset + dataType.size,
-          std::max(alignof(Connection), dataType.align))) {}
+      slotKind(slotKindOf(reactor.slab(), dataType)) {}
 
 }  // namespace warren::net

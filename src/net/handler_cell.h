@@ -17,6 +17,9 @@ namespace warren::net {
 class Connection;
 class ReactorImpl;
 
+// Which slots of the slab sockets with such a Data lie in.
+uint32_t slotKindOf(base::Slab& slab, const detail::DataType& type);
+
 // What the sockets of one listener, or one dialed socket, have in common: handlers, the shape and
 // first value of their Data, limits. Its sockets are linked through their own slots.
 //

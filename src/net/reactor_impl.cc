@@ -40,13 +40,9 @@ Result<std::unique_ptr<ReactorImpl>> ReactorImpl::make(ReactorOptions options) {
   if (!poller) return poller.error();
   Block buffer(static_cast<std::byte*>(std::aligned_alloc(kPage, kReceiveBuffer)));
   if (buffer == nullptr) return outOfMemory(Step::start, "receive buffer");
-  const size_t sockets = options.maxSockets;
-  auto impl = std::unique_ptr<ReactorImpl>(
+  if (options.maxSockets > base::Slab::kMaxSlots) return outOfMemory(Step::start, "maxSockets");
+  return std::unique_ptr<ReactorImpl>(
       new ReactorImpl(std::move(options), std::move(*poller), std::move(buffer)));
-  if (!impl->slab_.reserve(sizeof(Connection), alignof(Connection), sockets)) {
-    return outOfMemory(Step::start, "maxSockets");
-  }
-  return impl;
 }
 
 ReactorImpl::ReactorImpl(ReactorOptions options, os::Poller poller, Block receiveBuffer)
@@ -423,6 +419,7 @@ Result<Listener*> ReactorImpl::listen(detail::ListenRequest request) {
   Result<SharedTls> tls = listenerTls(request.tls);
   if (!tls) return tls.error();
   if (Result<void> prepared = prepareTls(tls->get()); !prepared) return prepared.error();
+  if (Result<void> room = makeRoom(request.socket); !room) return room.error();
   Result<Binding> binding = bindEndpoints(request);
   if (!binding) return binding.error();
   base::Slot* slot = slab_.take(sizeof(Listener), alignof(Listener));
@@ -452,6 +449,7 @@ Result<Connection*> ReactorImpl::connect(detail::ConnectRequest request) {
   Result<SharedTls> tls = dialedTls(request.tls, request.hostname);
   if (!tls) return tls.error();
   if (Result<void> prepared = prepareTls(tls->get()); !prepared) return prepared.error();
+  if (Result<void> room = makeRoom(request.socket); !room) return room.error();
   HandlerCell* cell = makeCell(std::move(request.socket), {});
   cell->tls = std::move(*tls);
   cell->host = request.hostname;
@@ -474,6 +472,13 @@ Result<void> ReactorImpl::prepareTls(const TlsPolicy* policy) {
   if (policy == nullptr || plainBuffer_ != nullptr) return {};
   plainBuffer_.reset(static_cast<std::byte*>(std::aligned_alloc(kPage, kReceiveBuffer)));
   if (plainBuffer_ == nullptr) return outOfMemory(Step::start, "plaintext buffer");
+  return {};
+}
+
+// Not at the start: slots of another size than these sockets turn out to have would be of no use.
+Result<void> ReactorImpl::makeRoom(const detail::SocketRequest& request) {
+  const uint32_t kind = slotKindOf(slab_, *request.dataType);
+  if (!slab_.reserve(kind, options_.maxSockets)) return outOfMemory(Step::socket, "socket slots");
   return {};
 }
 

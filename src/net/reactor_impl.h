@@ -63,6 +63,8 @@ class ReactorImpl {
 
   // A connection in its slot with its Data, in State::connecting.
   Result<Connection*> makeConnection(HandlerCell& cell);
+  // Slots for maxSockets of them, if there are none yet.
+  Result<void> makeRoom(const detail::SocketRequest& request);
   HandlerCell* makeCell(detail::SocketRequest request, base::SlotId listener);
   void releaseCell(HandlerCell& cell);
   // Puts another table in; the old one dies at the sweep.

@@ -482,6 +482,37 @@ TEST_CASE("descriptors that do not listen are refused and stay their owner's") {
   os::sys::close(stream);
 }
 
+TEST_CASE("maxSockets makes room for sockets with Data too, and only once for each size of them") {
+  struct Session {
+    std::array<char, 200> name{};
+  };
+  World world({.maxSockets = 1000});
+  Log log;
+  const auto memory = [&] { return world.reactor.stats().memoryBytes; };
+  REQUIRE(memory() < 10'000);
+  ListenOptions<Session> options{.hostname = "127.0.0.1", .port = 80};
+  options.socket = keeping<Session>(log);
+  world.reactor.listen(options).value();
+  const size_t before = memory();
+  REQUIRE(before > 1000 * sizeof(Session));
+  connectMany(world.kernel, 500);
+  world.settle();
+  options.port = 81;
+  world.reactor.listen(options).value();
+  world.kernel.serve(kHere.withPort(90));
+  for (int i = 0; i < 500; ++i) {
+    world.reactor
+        .connect<Session>({.hostname = "127.0.0.1",
+                           .port = 90,
+                           .socket = keeping<Session>(log),
+                           .connectTimeout = 0s})
+        .value();
+  }
+  world.settle();
+  REQUIRE(log.count("open") == 1000);
+  REQUIRE(memory() == before);
+}
+
 TEST_CASE("an unreferenced listener does not keep run going, its sockets do") {
   World world;
   Log log;
