@@ -27,6 +27,7 @@ class Duration {
 
   constexpr bool valid() const { return milliseconds_ >= 0; }
   constexpr bool zero() const { return milliseconds_ == 0; }
+  constexpr bool tooLong() const { return milliseconds_ == kTooLong; }
 
   // Whole milliseconds of a valid duration.
   constexpr uint64_t count() const { return static_cast<uint64_t>(milliseconds_); }

@@ -120,7 +120,8 @@ class Reactor {
   //   throws   what a handler threw and no `error` handler took; nothing is lost, call it again
   int run();
 
-  // One turn: wait for at most `patience`, dispatch, return. True while something keeps it going.
+  // One turn: wait for at most `patience`, dispatch, return. True while something keeps it going. A span
+  // above 100 years, as milliseconds::max(), waits as long as it takes; one below zero not at all.
   bool step(Duration patience = {});
 
   // Makes `run` return after the turn under way; before `run`, the next one returns at once. `step` takes

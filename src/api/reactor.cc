@@ -23,6 +23,7 @@ Result<Reactor> Reactor::make(ReactorOptions options) {
 int Reactor::run() { return impl_->run(); }
 
 bool Reactor::step(Duration patience) {
+  if (patience.tooLong()) return impl_->step(net::ReactorImpl::kForever);
   return impl_->step(patience.valid() ? patience.count() : 0);
 }
 

@@ -15,7 +15,6 @@ namespace warren::net {
 
 namespace {
 
-constexpr uint64_t kForever = UINT64_MAX;
 constexpr size_t kStoppedListeners = 64;  // whose facts may still be asked
 
 Error outOfMemory(Step step, const char* what) { return {Origin::kernel, ENOMEM, step, what}; }

@@ -37,7 +37,8 @@ class ReactorImpl {
   // --- running -----------------------------------------------------------------------------------
 
   int run();
-  bool step(uint64_t patience);
+  static constexpr uint64_t kForever = UINT64_MAX;
+  bool step(uint64_t patience);  // milliseconds, or kForever
   void stop(int code) { mailbox_.stop(code); }
   void post(Callback<> function) { mailbox_.post(std::move(function)); }
   void defer(Callback<> function);

@@ -96,6 +96,21 @@ TEST_CASE("step waits no longer than its patience") {
   REQUIRE(world.kernel.now() - begin == 50'000'000);
 }
 
+TEST_CASE("step with all the patience there is waits for the next timer and does not spin") {
+  World world;
+  int fired = 0;
+  world.reactor.after(50h, [&] { ++fired; }).value();
+  while (fired == 0) world.reactor.step(std::chrono::milliseconds::max());
+  REQUIRE(world.reactor.stats().turns < 10);
+}
+
+TEST_CASE("step with a patience below zero does not wait") {
+  Served world;
+  const uint64_t begin = world.kernel.now();
+  world.reactor.step(-1ms);
+  REQUIRE(world.kernel.now() == begin);
+}
+
 TEST_CASE("an idle reactor costs one wait for each wake-up and nothing in between") {
   Served world;
   world.socket.timeout(10h).value();
