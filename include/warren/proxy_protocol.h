@@ -16,8 +16,8 @@ namespace warren {
 //   source  The PROXY protocol, versions 1 & 2 (HAProxy, doc/proxy-protocol.txt)
 struct ProxyProtocol {
   // Who may say such things: addresses or networks, "127.0.0.1", "10.0.0.0/8", "fd00::/8". A unix
-  // listener's peers are always trusted. An empty list is refused, and so is a network with bits behind
-  // its prefix, as "10.0.0.1/8".
+  // listener's peers are always trusted, and only there it may be empty. A network with bits behind its
+  // prefix, as "10.0.0.1/8", is refused.
   std::vector<std::string> trusted{};
   // The longest header taken, in bytes: 107..65551. A version 1 header never has more than 107.
   size_t maxHeader = 4096;

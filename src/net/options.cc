@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "net/proxy_protocol.h"
+#include "os/sys.h"
 
 namespace warren::net {
 
@@ -57,13 +58,18 @@ Result<void> checkProxies(const ProxyProtocol& proxies) {
         Usage::outOfRange,
         "proxyProtocol.maxHeader " + std::to_string(proxies.maxHeader) + " is outside 107..65551");
   }
-  if (proxies.trusted.empty()) return refusal(Usage::missing, "proxyProtocol.trusted is empty");
   for (const std::string& text : proxies.trusted) {
     if (!parseNetwork(text)) {
       return refusal(Usage::invalid, "proxyProtocol.trusted \"" + text + "\" is no network");
     }
   }
   return {};
+}
+
+// Whose peers have no address and are trusted without one.
+bool listensOnUnix(const detail::ListenRequest& request) {
+  return request.fd ? os::sys::localAddress(*request.fd).family() == Family::unix
+                    : !request.unix.empty();
 }
 
 Result<void> checkHeader(const ProxyHeader& header) {
@@ -110,6 +116,9 @@ Result<void> checkOptions(const detail::ListenRequest& request) {
   }
   if (request.proxyProtocol) {
     if (Result<void> proxies = checkProxies(*request.proxyProtocol); !proxies) return proxies;
+    if (request.proxyProtocol->trusted.empty() && !listensOnUnix(request)) {
+      return refusal(Usage::missing, "proxyProtocol.trusted is empty");
+    }
   }
   return checkSocket(request.socket);
 }

@@ -34,6 +34,39 @@ TEST_CASE("a PROXY header that the kernel gives in pieces never becomes data", "
   REQUIRE(world.log.socket.remoteAddress().text() == "10.1.2.3:4000");
 }
 
+TEST_CASE("a unix listener reads PROXY headers without a list of who is trusted", "[proxy]") {
+  const bool adopted = GENERATE(false, true);
+  World world;
+  Log log;
+  ListenOptions<> options{.socket = keeping(log), .proxyProtocol = ProxyProtocol{}};
+  if (adopted) {
+    options.fd = static_cast<int>(os::sys::socket(Family::unix));
+    REQUIRE(os::sys::bindUnix(*options.fd, "/proxied") == 0);
+    REQUIRE(os::sys::listen(*options.fd, 10) == 0);
+  } else {
+    options.unix = "/proxied";
+  }
+  world.reactor.listen(options).value();
+  Peer peer = world.kernel.connectUnix("/proxied");
+  peer.send("PROXY TCP4 10.1.2.3 10.0.0.1 4000 80\r\nhello");
+  world.settle();
+  REQUIRE(log.text() == "open, data");
+  REQUIRE(log.input == "hello");
+  REQUIRE(log.socket.proxyHeader()->source.text() == "10.1.2.3:4000");
+}
+
+TEST_CASE("an adopted TCP listener needs a list of who is trusted with PROXY headers", "[proxy]") {
+  World world;
+  Log log;
+  const int fd = static_cast<int>(os::sys::socket(Family::ipv4));
+  REQUIRE(os::sys::bind(fd, kHere, {}) == 0);
+  REQUIRE(os::sys::listen(fd, 10) == 0);
+  const auto listener =
+      world.reactor.listen({.fd = fd, .socket = keeping(log), .proxyProtocol = ProxyProtocol{}});
+  REQUIRE(listener.error().message().find("trusted is empty") != std::string::npos);
+  os::sys::close(fd);
+}
+
 TEST_CASE("a connection that breaks while its PROXY header is taken is refused", "[proxy]") {
   Proxied world;
   world.kernel.fail(Call::recv, ECONNRESET);
