@@ -45,7 +45,8 @@ struct ListenOptions {
   std::optional<int> port{};
   // A path, made absolute and removed by `stop`; or, on Linux, an abstract name behind a NUL byte.
   std::string unix{};
-  // A descriptor that is already listening; it becomes the listener's.
+  // A descriptor that is already listening; it becomes the listener's, unless `listen` answers an error:
+  // then it stays open and the caller's, though it may be non-blocking by then.
   std::optional<int> fd{};
 
   SocketHandlers<Data> socket{};

@@ -186,7 +186,14 @@ Listener::Listener(base::SlotId id, ReactorImpl& reactor, HandlerCell& cell, Bin
   keepSpare();
 }
 
-Result<void> Listener::start() { return watchAll(); }
+Result<void> Listener::start(bool adopted) {
+  Result<void> watched = watchAll();
+  if (watched) return watched;
+  // It is alone and not watched, or by another listener that has adopted it before.
+  if (adopted) binding_.endpoints[0].fd.release();
+  stop(false);
+  return watched;
+}
 
 void Listener::stop(bool closeActive) {
   if (!stopped_) {

@@ -49,8 +49,9 @@ class Listener : public base::Slot {
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
-  // Watches the descriptors from now on.
-  Result<void> start();
+  // Watches the descriptors from now on. An error stops it, and leaves a descriptor that was adopted
+  // open and its giver's.
+  Result<void> start(bool adopted);
   void onReady(Part endpoint);
   // Something came free: a descriptor, or a place below maxConnections or maxHandshakes.
   void reconsider();

@@ -419,12 +419,12 @@ Result<Listener*> ReactorImpl::listen(detail::ListenRequest request) {
   if (!tls) return tls.error();
   if (Result<void> prepared = prepareTls(tls->get()); !prepared) return prepared.error();
   if (Result<void> room = makeRoom(request.socket); !room) return room.error();
-  Result<Binding> binding = bindEndpoints(request);
-  if (!binding) return binding.error();
   base::Slot* slot = slab_.take(sizeof(Listener), alignof(Listener));
-  if (slot == nullptr) {
-    unbind(*binding, true);
-    return outOfMemory(Step::listen, "listener");
+  if (slot == nullptr) return outOfMemory(Step::listen, "listener");
+  Result<Binding> binding = bindEndpoints(request);
+  if (!binding) {
+    slab_.give(*slot);
+    return binding.error();
   }
   const base::SlotId id = slot->id();
   HandlerCell* cell = makeCell(std::move(request.socket), id);
@@ -432,10 +432,8 @@ Result<Listener*> ReactorImpl::listen(detail::ListenRequest request) {
   auto* listener =
       ::new (static_cast<void*>(slot)) Listener(id, *this, *cell, std::move(*binding), request);
   addReference();
-  if (Result<void> started = listener->start(); !started) {
-    listener->stop(false);
-    return started.error();
-  }
+  Result<void> started = listener->start(request.fd.has_value());
+  if (!started) return started.error();
   return listener;
 }
 

@@ -465,6 +465,40 @@ TEST_CASE("an adopted listener accepts, and is taken out of the poller before it
   REQUIRE(world.kernel.calls(Call::remove) == 1);
 }
 
+TEST_CASE("a listening descriptor stays open and its owner's when it cannot be watched") {
+  World world;
+  Log log;
+  const int fd = static_cast<int>(os::sys::socket(Family::ipv4));
+  REQUIRE(os::sys::bind(fd, kHere, {}) == 0);
+  REQUIRE(os::sys::listen(fd, 10) == 0);
+  ListenOptions<> options;
+  options.socket = keeping(log);
+  options.fd = fd;
+  world.kernel.fail(Call::add, ENOSPC);
+  REQUIRE(world.reactor.listen(options).error().isErrno(ENOSPC));
+  const Listener<> listener = world.reactor.listen(options).value();
+  REQUIRE(world.reactor.listen(options).error().isErrno(EEXIST));  // twice
+  const auto peers = connectMany(world.kernel, 1);
+  world.settle();
+  REQUIRE(log.text() == "open");
+  REQUIRE(listener.descriptors() == std::vector{fd});
+}
+
+TEST_CASE("a listening descriptor stays open and its owner's when there is no memory") {
+  World world;
+  Log log;
+  const int fd = static_cast<int>(os::sys::socket(Family::ipv4));
+  REQUIRE(os::sys::bind(fd, kHere, {}) == 0);
+  REQUIRE(os::sys::listen(fd, 10) == 0);
+  ListenOptions<> options;
+  options.socket = keeping(log);
+  options.fd = fd;
+  world.kernel.chaos({.noMemory = 1000});
+  REQUIRE(world.reactor.listen(options).error().isErrno(ENOMEM));
+  world.kernel.chaos({});
+  world.reactor.listen(options).value();
+}
+
 TEST_CASE("descriptors that do not listen are refused and stay their owner's") {
   World world;
   Log log;
