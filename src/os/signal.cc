@@ -1,5 +1,6 @@
 #include "os/signal.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <array>
@@ -16,15 +17,16 @@ namespace {
 
 using Disposition = struct sigaction;  // the type and the call have one name
 
+constexpr uint32_t kNone = UINT32_MAX;
+
 // What a handler may touch lives as long as the process: one seat for each signal. Only the poller
 // does not, so handlers that may be using it are counted, and `unwatch` waits until there are none.
 struct Seat {
-  std::atomic<bool> taken{false};         // by a SignalWatch, until the last handler is out
+  std::atomic<uint32_t> process{kNone};   // where a SignalWatch has it: the fork count there
   std::atomic<Poller*> watcher{nullptr};  // woken by the handler
   std::atomic<int> handlersInside{0};     // between asking for `watcher` and being done with it
   std::atomic<bool> arrived{false};
-  Disposition before;  // the watcher's own: what to put back
-  uint32_t forks = 0;  // and the process in which it watches
+  Disposition before;  // what to put back
 };
 
 static_assert(std::atomic<Poller*>::is_always_lock_free && std::atomic<bool>::is_always_lock_free &&
@@ -49,6 +51,16 @@ void noteAndWake(int signal) {
   }
   --seat.handlersInside;
   errno = errnoBefore;
+}
+
+// In a forked child the other threads do not exist, and nor do their handlers. Later the child may have
+// threads of its own, whose handlers count.
+void countNoHandlers() {
+  for (Seat& seat : seats) seat.handlersInside = 0;
+}
+
+void awaitHandlers(const Seat& seat) {
+  while (seat.handlersInside != 0) sched_yield();
 }
 
 // Everything is blocked meanwhile, so no other handler can leave this one by a jump.
@@ -77,32 +89,40 @@ Result<void> SignalWatch::watch(int signal) {
     return refused(Usage::outOfRange, signal, "not from 1 to 63");
   }
   if ((watched_ & bitOf(signal)) != 0) return {};
+  [[maybe_unused]] static const int registered =
+      ::pthread_atfork(nullptr, nullptr, countNoHandlers);
   Seat& seat = seatOf(signal);
-  if (seat.taken.exchange(true)) {
+  const uint32_t here = sys::forkCount();
+  uint32_t process = seat.process;
+  if (process == here || !seat.process.compare_exchange_strong(process, here)) {
     return refused(Usage::conflict, signal, "another reactor watches it");
   }
-  seat.forks = sys::forkCount();
+  seat.arrived = false;  // what a parent's reactor has not taken yet
   seat.watcher = &poller_;
-  if (handle(signal, seat.before) < 0) {  // EINVAL: SIGKILL, SIGSTOP and what libc keeps for itself
+  Disposition before;
+  if (handle(signal, before) < 0) {  // EINVAL: SIGKILL, SIGSTOP and what libc keeps for itself
     seat.watcher = nullptr;
-    seat.taken = false;
+    seat.process = kNone;
     return refused(Usage::outOfRange, signal, "cannot be caught");
   }
+  // A child has inherited the handler, with what the parent puts back; unless it has set another.
+  if (before.sa_handler != noteAndWake) seat.before = before;
   watched_ |= bitOf(signal);
   return {};
 }
 
 void SignalWatch::unwatch(int signal) {
   if (signal <= 0 || signal >= kSignalEnd || (watched_ & bitOf(signal)) == 0) return;
+  watched_ &= ~bitOf(signal);
   Seat& seat = seatOf(signal);
+  if (seat.watcher != &poller_) {  // a parent's, in a child whose own reactor has the seat
+    return awaitHandlers(seat);
+  }
   sigaction(signal, &seat.before, nullptr);
   seat.watcher = nullptr;
-  // In a forked child the threads of the others do not exist, and nor do their handlers.
-  if (sys::forkCount() != seat.forks) seat.handlersInside = 0;
-  while (seat.handlersInside != 0) sched_yield();
+  awaitHandlers(seat);
   seat.arrived = false;
-  watched_ &= ~bitOf(signal);
-  seat.taken = false;
+  seat.process = kNone;
 }
 
 uint64_t SignalWatch::take() {

@@ -153,6 +153,36 @@ TEST_CASE("a forked child can let go of what its parent watches", "[signal]") {
   REQUIRE(signals->take() == bitOf(SIGUSR1));
 }
 
+TEST_CASE("a forked child watches a signal that its parent watches", "[signal]") {
+  const bool changed = GENERATE(false, true);  // by the child, before it watches
+  const Disposition own(SIGUSR1, countOwn);
+  Poller poller = makePoller();
+  auto parents = std::make_unique<SignalWatch>(poller);
+  parents->watch(SIGUSR1).value();
+  ::raise(SIGUSR1);  // the parent's to take
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (changed) ::signal(SIGUSR1, countOwn);
+    Poller another = makePoller();
+    SignalWatch signals(another);
+    SignalWatch second(another);
+    bool good = static_cast<bool>(signals.watch(SIGUSR1)) && signals.take() == 0;
+    good = good && second.watch(SIGUSR1).error().is(Usage::conflict);
+    ::raise(SIGUSR1);
+    good = good && another.wait(10'000).empty() && signals.take() == bitOf(SIGUSR1);
+    parents.reset();
+    ::raise(SIGUSR1);
+    good = good && signals.take() == bitOf(SIGUSR1) && ownCalls == 0;
+    signals.unwatch(SIGUSR1);
+    ::raise(SIGUSR1);
+    ::_exit(good && ownCalls == 1 ? 0 : 1);
+  }
+  int status = -1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(status == 0);
+  REQUIRE(parents->take() == bitOf(SIGUSR1));
+}
+
 TEST_CASE("a handler that begins after its watch ended does nothing", "[signal]") {
   struct sigaction current;
   {
