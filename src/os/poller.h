@@ -62,6 +62,11 @@ class Poller {
   // signal handler.
   void wake();
 
+  // Says that this is a forked child's copy, to be destroyed next: that closes what the child has got
+  // of it and nothing else. A child gets an epoll queue, so there this does nothing; it gets no kqueue,
+  // whose number may be another file's.
+  void abandon();
+
   // A descriptor that is readable when `wait(0)` would find something, for embedding.
   int fd() const;
 

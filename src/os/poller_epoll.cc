@@ -113,6 +113,8 @@ std::span<const Event> Poller::wait(int64_t timeoutMs) {
 // write(2) is on POSIX's list for signal handlers. EAGAIN means that 2^64 - 2 wakes wait already.
 void Poller::wake() { ::eventfd_write(state_->waker.get(), 1); }
 
+void Poller::abandon() {}
+
 int Poller::fd() const { return state_->queue.get(); }
 
 }  // namespace warren::os

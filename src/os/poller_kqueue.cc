@@ -188,6 +188,9 @@ std::span<const Event> Poller::wait(int64_t timeoutMs) {
 
 void Poller::wake() { state_->waker.wake(state_->queue); }
 
+// The ends of a waker's pipe are the child's too, and closed.
+void Poller::abandon() { static_cast<void>(state_->queue.release()); }
+
 int Poller::fd() const { return state_->queue.get(); }
 
 }  // namespace warren::os

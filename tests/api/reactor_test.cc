@@ -1,5 +1,6 @@
 #include "warren/reactor.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -632,6 +633,26 @@ TEST_CASE("a child that lets its parent's reactor go takes nothing from the pare
   runUntil(*reactor, [&] { return events.has("server data hello"); });
   RawSocket another = RawSocket::connectUnix(dir.path("s"));
   runUntil(*reactor, [&] { return events.count("server open") == 2; });
+}
+
+TEST_CASE("a child that lets its parent's reactor go closes its copies and no file of its own") {
+  const size_t before = test::openDescriptors();
+  auto reactor = std::make_unique<Reactor>();
+  const int queue = reactor->pollFd();
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    // fork(2) does not copy a kqueue, which leaves its number to others. The emulation does copy it.
+    const int own = open("/dev/null", O_RDONLY);
+    if (WARREN_KQUEUE) dup2(own, queue);
+    reactor.reset();
+    const bool kept = fcntl(WARREN_KQUEUE ? queue : own, F_GETFD) >= 0;
+    const bool closed = WARREN_KQUEUE || test::openDescriptors() == before + 1;
+    _exit(kept && closed ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  REQUIRE(status == 0);
 }
 
 TEST_CASE("a child makes a reactor of its own and works") {

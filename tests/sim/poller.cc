@@ -221,6 +221,8 @@ std::span<const Event> Poller::wait(int64_t timeoutMs) {
 
 void Poller::wake() { state_->queue.woken = true; }
 
+void Poller::abandon() {}
+
 int Poller::fd() const { return state_->queue.fd; }
 
 }  // namespace warren::os
