@@ -125,7 +125,7 @@ class Reactor {
   bool step(Duration patience = {});
 
   // Makes `run` return after the turn under way; before `run`, the next one returns at once. `step` takes
-  // no notice. Any thread.
+  // no notice. Any thread, but no signal handler: see onSignal.
   void stop(int code = 0);
 
   // Runs `function` on the reactor's thread in the next turn, in the order of posting. Any thread.

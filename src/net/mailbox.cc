@@ -5,21 +5,23 @@
 
 namespace warren::net {
 
+// Once the reactor's thread sees what is sent, it may be about to destroy all this. The lock keeps it
+// until the wake is done.
 void Mailbox::post(Callback<> function) {
-  bool first = false;
-  {
-    const base::Lock lock(mutex_);
-    posted_.push_back(std::move(function));
-    first = !hasPosted_.exchange(true, std::memory_order_release);
-  }
+  const base::Lock lock(mutex_);
+  posted_.push_back(std::move(function));
+  const bool first = !hasPosted_.exchange(true, std::memory_order_release);
   if (first) poller_.wake();  // later ones find the reactor awake, or on its way
 }
 
 void Mailbox::stop(int code) {
+  const base::Lock lock(mutex_);
   code_.store(code, std::memory_order_relaxed);
   stopped_.store(true, std::memory_order_release);
   poller_.wake();
 }
+
+void Mailbox::awaitSenders() { const base::Lock lock(mutex_); }
 
 int Mailbox::takeStop() {
   return stopped_.exchange(false, std::memory_order_acq_rel) ? code_.load() : 0;

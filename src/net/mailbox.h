@@ -19,6 +19,8 @@ class Mailbox {
   // Keeps the order of each posting thread.
   void post(Callback<> function);
   void stop(int code);
+  // Returns when nobody is inside `post` or `stop` any more. The poller must not go before.
+  void awaitSenders();
 
   bool hasPosted() const { return hasPosted_.load(std::memory_order_acquire); }
   bool stopped() const { return stopped_.load(std::memory_order_acquire); }

@@ -57,7 +57,11 @@ ReactorImpl::ReactorImpl(ReactorOptions options, os::Poller poller, Block receiv
 ReactorImpl::~ReactorImpl() {
   if (depth_ > 0) base::fatal("a reactor was destroyed by one of its own handlers");
   const bool forked = forkCount_ != os::sys::forkCount();
-  if (forked) poller_.abandon();
+  if (forked) {
+    poller_.abandon();
+  } else {
+    mailbox_.awaitSenders();  // a child has none, but perhaps a lock that one of them held
+  }
   ending_ = true;
   // First everything is made to say `closed`, so that what the user's destructors call does nothing.
   drains_.clear();
