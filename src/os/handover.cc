@@ -118,6 +118,11 @@ Result<void> handOver(int unixSocket, int fd, std::string_view name) {
   constexpr int kFlags = MSG_NOSIGNAL;
 #else
   constexpr int kFlags = 0;
+  // Darwin answers EINVAL when the other end is gone, and would raise the signal in the send.
+  const int on = 1;
+  if (::setsockopt(unixSocket, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on) < 0) {
+    return kernelError(errno == EINVAL ? EPIPE : errno, "handing over fd " + std::to_string(fd));
+  }
 #endif
   const ssize_t sent = untilAnswered([&] { return ::sendmsg(unixSocket, &letter.header, kFlags); });
   if (sent < 0) return kernelError(errno, "handing over fd " + std::to_string(fd));
