@@ -98,9 +98,9 @@ class Timer {
   detail::HandleId id_;
 };
 
-// Everything belongs to the thread that runs it, except `post` and `stop`; their calls must have
-// returned before it is destroyed. A child process of fork(2) must not use its parent's reactor: that
-// stops the child with a message.
+// Everything belongs to the thread that runs it, except `post` and `stop`. What such a call brings about
+// may destroy the reactor before the call has returned; a call that is late may not come. A child process
+// of fork(2) must not use its parent's reactor: that stops the child with a message.
 class Reactor {
  public:
   // Throws BadResult, or aborts, when the system gives no poller; `make` answers an error.
