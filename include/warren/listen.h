@@ -46,7 +46,8 @@ struct ListenOptions {
   // A path, made absolute and removed by `stop`; or, on Linux, an abstract name behind a NUL byte.
   std::string unix{};
   // A descriptor that is already listening; it becomes the listener's, unless `listen` answers an error:
-  // then it stays open and the caller's, though it may be non-blocking by then.
+  // then it stays open and the caller's, though it may be non-blocking, close-on-exec and TCP_NODELAY by
+  // then.
   std::optional<int> fd{};
 
   SocketHandlers<Data> socket{};

@@ -11,7 +11,12 @@ namespace warren {
 Reactor::Reactor(ReactorOptions options) : Reactor(make(std::move(options)).value()) {}
 
 Reactor::Reactor(std::unique_ptr<net::ReactorImpl> impl) : impl_(std::move(impl)) {}
-Reactor::~Reactor() = default;
+// Users' destructors may ask for it meanwhile, so it is there until it is gone: not so with every
+// library's unique_ptr.
+Reactor::~Reactor() {
+  delete impl_.get();
+  static_cast<void>(impl_.release());
+}
 Reactor::Reactor(Reactor&&) noexcept = default;
 
 Result<Reactor> Reactor::make(ReactorOptions options) {

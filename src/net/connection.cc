@@ -211,6 +211,7 @@ void Connection::onDeadline() {
     return handshakeFailed({Origin::kernel, ETIMEDOUT, Step::handshake, target()});
   }
   if (state_ == State::greeting) return refuseGreeting("it did not come in time");
+  if (has(kDrainOwed)) set(kReset);  // the user has bytes left: whole or visibly broken
   finish({Origin::kernel, ETIMEDOUT, Step::linger});
 }
 

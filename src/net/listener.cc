@@ -189,7 +189,7 @@ Listener::Listener(base::SlotId id, ReactorImpl& reactor, HandlerCell& cell, Bin
 Result<void> Listener::start(bool adopted) {
   Result<void> watched = watchAll();
   if (watched) return watched;
-  // It is alone and not watched, or by another listener that has adopted it before.
+  // It is alone, and not watched.
   if (adopted) binding_.endpoints[0].fd.release();
   stop(false);
   return watched;

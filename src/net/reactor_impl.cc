@@ -59,6 +59,7 @@ ReactorImpl::~ReactorImpl() {
   const bool forked = forkCount_ != os::sys::forkCount();
   if (forked) {
     poller_.abandon();
+    resolver_.abandon();
   } else {
     mailbox_.awaitSenders();  // a child has none, but perhaps a lock that one of them held
   }
@@ -417,9 +418,24 @@ Result<void> ReactorImpl::onSignal(int signal, Callback<> function) {
 
 // --- sockets ---------------------------------------------------------------------------------------
 
+// Two that share a descriptor would take each other's connections, and close it under each other.
+bool ReactorImpl::listensOn(int fd) {
+  for (const HandlerCell* cell = cells_; cell != nullptr; cell = cell->next) {
+    const Listener* listener = findListener(cell->listener);
+    if (listener == nullptr) continue;
+    const std::vector<int> its = listener->descriptors();
+    if (std::find(its.begin(), its.end(), fd) != its.end()) return true;
+  }
+  return false;
+}
+
 Result<Listener*> ReactorImpl::listen(detail::ListenRequest request) {
   if (Result<void> alive = checkAlive(); !alive) return alive.error();
   if (Result<void> checked = checkOptions(request); !checked) return checked.error();
+  if (request.fd && listensOn(*request.fd)) {
+    return Error(Usage::conflict, Step::options,
+                 "fd " + std::to_string(*request.fd) + " is another listener's");
+  }
   Result<SharedTls> tls = listenerTls(request.tls);
   if (!tls) return tls.error();
   if (Result<void> prepared = prepareTls(tls->get()); !prepared) return prepared.error();

@@ -144,6 +144,7 @@ class ReactorImpl {
   bool alive() const;
   void checkProcess() const;
   Result<void> checkAlive() const;
+  bool listensOn(int fd);
 
   ReactorOptions options_;
   os::Poller poller_;

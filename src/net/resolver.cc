@@ -79,7 +79,10 @@ bool startThread(const std::shared_ptr<Desk>& desk) {
 Resolver::Resolver(os::Poller& poller, Resolve resolve)
     : desk_(std::make_shared<Desk>(poller)), resolve_(std::move(resolve)) {}
 
+void Resolver::abandon() { desk_->poller = nullptr; }
+
 Resolver::~Resolver() {
+  if (desk_->poller == nullptr) return;
   desk_->mutex.lock();
   desk_->poller = nullptr;
   desk_->mutex.unlock();

@@ -27,6 +27,8 @@ class Resolver {
 
   Resolver(os::Poller& poller, Resolve resolve);
   ~Resolver();
+  // In a forked child, before it goes: a thread that does not exist there may have held the lock.
+  void abandon();
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;
 

@@ -53,10 +53,13 @@ void noteAndWake(int signal) {
   errno = errnoBefore;
 }
 
-// In a forked child the other threads do not exist, and nor do their handlers. Later the child may have
-// threads of its own, whose handlers count.
-void countNoHandlers() {
-  for (Seat& seat : seats) seat.handlersInside = 0;
+// In a forked child the other threads do not exist, and nor do their handlers; what has arrived is the
+// parent's. Later the child may have threads of its own, and what arrives is for it.
+void beginAnew() {
+  for (Seat& seat : seats) {
+    seat.handlersInside = 0;
+    seat.arrived = false;
+  }
 }
 
 void awaitHandlers(const Seat& seat) {
@@ -89,15 +92,13 @@ Result<void> SignalWatch::watch(int signal) {
     return refused(Usage::outOfRange, signal, "not from 1 to 63");
   }
   if ((watched_ & bitOf(signal)) != 0) return {};
-  [[maybe_unused]] static const int registered =
-      ::pthread_atfork(nullptr, nullptr, countNoHandlers);
+  [[maybe_unused]] static const int registered = ::pthread_atfork(nullptr, nullptr, beginAnew);
   Seat& seat = seatOf(signal);
   const uint32_t here = sys::forkCount();
   uint32_t process = seat.process;
   if (process == here || !seat.process.compare_exchange_strong(process, here)) {
     return refused(Usage::conflict, signal, "another reactor watches it");
   }
-  seat.arrived = false;  // what a parent's reactor has not taken yet
   seat.watcher = &poller_;
   Disposition before;
   if (handle(signal, before) < 0) {  // EINVAL: SIGKILL, SIGSTOP and what libc keeps for itself
@@ -108,6 +109,7 @@ Result<void> SignalWatch::watch(int signal) {
   // A child has inherited the handler, with what the parent puts back; unless it has set another.
   if (before.sa_handler != noteAndWake) seat.before = before;
   watched_ |= bitOf(signal);
+  if (seat.arrived) poller_.wake();  // in a child, after the fork: it woke the parent
   return {};
 }
 

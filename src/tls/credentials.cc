@@ -158,6 +158,7 @@ Result<void> copySettings(Credentials& credentials, const TlsOptions& options) {
   credentials.ticketKeys = std::move(*ticketKeys);
   credentials.curves = std::move(*curves);
   credentials.serverName = options.serverName;
+  credentials.ciphers = options.ciphers;
   credentials.requestCert = options.requestCert;
   credentials.rejectUnauthorized = options.rejectUnauthorized;
   credentials.sessionTickets = options.sessionTickets;

@@ -53,6 +53,7 @@ class Credentials {
   std::string serverName;
   std::string alpn;  // as in the extension: each name after its length
   std::string curves;
+  std::string ciphers;
   bool requestCert = false;
   bool rejectUnauthorized = true;
   bool trustsSome = false;    // the context knows whom

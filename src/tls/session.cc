@@ -162,7 +162,8 @@ void Session::offerCached() {
   if (known) SSL_set_session(ssl_.get(), known.get());
 }
 
-// Sessions carry the client's own certificate with them, so they are not for one who shows another.
+// Sessions carry the client's own certificate with them, so they are not for one who shows another; nor for
+// one who would not ask for their version or cipher.
 std::string Session::cacheKey(std::string_view scope) const {
   SHA256_CTX sum;
   SHA256_Init(&sum);
@@ -171,6 +172,9 @@ std::string Session::cacheKey(std::string_view scope) const {
     const CRYPTO_BUFFER* const leaf = pair.chain.front().get();
     SHA256_Update(&sum, CRYPTO_BUFFER_data(leaf), CRYPTO_BUFFER_len(leaf));
   }
+  const TlsVersion versions[] = {credentials_->minVersion, credentials_->maxVersion};
+  SHA256_Update(&sum, versions, sizeof versions);
+  SHA256_Update(&sum, credentials_->ciphers.data(), credentials_->ciphers.size());
   uint8_t key[SHA256_DIGEST_LENGTH];
   SHA256_Final(key, &sum);
   return std::string(textOf(key, sizeof key));

@@ -183,6 +183,26 @@ TEST_CASE("a forked child watches a signal that its parent watches", "[signal]")
   REQUIRE(parents->take() == bitOf(SIGUSR1));
 }
 
+TEST_CASE("a signal that reaches a forked child before it watches is told to it", "[signal]") {
+  const Disposition own(SIGUSR1, countOwn);
+  Poller poller = makePoller();
+  SignalWatch parents(poller);
+  parents.watch(SIGUSR1).value();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::raise(SIGUSR1);
+    Poller another = makePoller();
+    SignalWatch signals(another);
+    const bool good = static_cast<bool>(signals.watch(SIGUSR1)) && another.wait(10'000).empty() &&
+                      signals.take() == bitOf(SIGUSR1);
+    ::_exit(good ? 0 : 1);
+  }
+  int status = -1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(status == 0);
+  REQUIRE(parents.take() == 0);
+}
+
 TEST_CASE("a handler that begins after its watch ended does nothing", "[signal]") {
   struct sigaction current;
   {

@@ -142,6 +142,14 @@ TEST_CASE(
   CHECK_FALSE(resumes(showing));
   CHECK(resumes(showing));
   CHECK(resumes(clientTls()));
+  TlsOptions old = clientTls();
+  old.maxVersion = TlsVersion::tls12;
+  CHECK_FALSE(resumes(old));
+  CHECK(resumes(old));
+  TlsOptions narrow = old;
+  narrow.ciphers =
+      "ECDHE-ECDSA-CHACHA20-POLY1305";  // not the one of the session, and none would be offered
+  CHECK_FALSE(resumes(narrow));
 }
 
 TEST_CASE("tls: a server name with a dot at its end demands what it demands without", "[tls]") {
