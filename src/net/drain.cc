@@ -1,8 +1,11 @@
 #include "net/drain.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
+#include <vector>
 
+#include "net/options.h"
 #include "net/reactor_impl.h"
 
 namespace warren::net {
@@ -93,6 +96,43 @@ void Drain::cutAll() {
     ++cut_;
     socket.cut();
   });
+}
+
+// --- the reactor's part ----------------------------------------------------------------------------
+
+Result<void> ReactorImpl::drain(Listener* listener, Duration deadline, DrainDone done) {
+  if (Result<void> alive = checkAlive(); !alive) return alive;
+  if (Result<void> checked = checkDuration(deadline, "deadline"); !checked) return checked;
+  HandlerCell* cell = listener != nullptr ? listener->cell() : nullptr;
+  drains_.push_back(std::make_unique<Drain>(*this, cell, deadline.count(), std::move(done)));
+  if (listener != nullptr) {
+    listener->stop(false);
+  } else {
+    stopListeners();
+  }
+  return {};
+}
+
+void ReactorImpl::stopListeners() {
+  std::vector<base::SlotId> all;
+  for (HandlerCell* cell = cells_; cell != nullptr; cell = cell->next)
+    all.push_back(cell->listener);
+  // Stopping one may be the end of its table, and of whatever that holds: another listener, perhaps.
+  for (const base::SlotId id : all) {
+    if (Listener* listener = findListener(id)) listener->stop(false);
+  }
+}
+
+void ReactorImpl::finishDrains() {
+  for (size_t at = 0; at < drains_.size();) {
+    if (!drains_[at]->finished()) {
+      ++at;
+      continue;
+    }
+    const std::unique_ptr<Drain> drain = std::move(drains_[at]);
+    drains_.erase(drains_.begin() + static_cast<std::ptrdiff_t>(at));
+    drain->tell();
+  }
 }
 
 }  // namespace warren::net

@@ -188,10 +188,10 @@ Listener::Listener(base::SlotId id, ReactorImpl& reactor, HandlerCell& cell, Bin
 
 Result<void> Listener::start(bool adopted) {
   Result<void> watched = watchAll();
-  if (watched) return watched;
-  // It is alone, and not watched.
-  if (adopted) binding_.endpoints[0].fd.release();
-  stop(false);
+  if (!watched) {
+    if (adopted) binding_.endpoints[0].fd.release();  // it is alone, and not watched
+    stop(false);
+  }
   return watched;
 }
 

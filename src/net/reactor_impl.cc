@@ -297,47 +297,10 @@ void ReactorImpl::checkProcess() const {
   }
 }
 
-// --- draining ---------------------------------------------------------------------------------------
-
 // A destructor of the user's may be at work in ours.
 Result<void> ReactorImpl::checkAlive() const {
   if (!ending_) return {};
   return Error(Usage::closed, Step::options, "the reactor is being destroyed");
-}
-
-Result<void> ReactorImpl::drain(Listener* listener, Duration deadline, DrainDone done) {
-  if (Result<void> alive = checkAlive(); !alive) return alive;
-  if (Result<void> checked = checkDuration(deadline, "deadline"); !checked) return checked;
-  HandlerCell* cell = listener != nullptr ? listener->cell() : nullptr;
-  drains_.push_back(std::make_unique<Drain>(*this, cell, deadline.count(), std::move(done)));
-  if (listener != nullptr) {
-    listener->stop(false);
-  } else {
-    stopListeners();
-  }
-  return {};
-}
-
-void ReactorImpl::stopListeners() {
-  std::vector<base::SlotId> all;
-  for (HandlerCell* cell = cells_; cell != nullptr; cell = cell->next)
-    all.push_back(cell->listener);
-  // Stopping one may be the end of its table, and of whatever that holds: another listener, perhaps.
-  for (const base::SlotId id : all) {
-    if (Listener* listener = findListener(id)) listener->stop(false);
-  }
-}
-
-void ReactorImpl::finishDrains() {
-  for (size_t at = 0; at < drains_.size();) {
-    if (!drains_[at]->finished()) {
-      ++at;
-      continue;
-    }
-    const std::unique_ptr<Drain> drain = std::move(drains_[at]);
-    drains_.erase(drains_.begin() + static_cast<std::ptrdiff_t>(at));
-    drain->tell();
-  }
 }
 
 // --- the user's code -------------------------------------------------------------------------------

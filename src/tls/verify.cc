@@ -27,17 +27,23 @@ int codeOf(X509_STORE_CTX* chain) {
   return X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE;
 }
 
+// What the peer has written may be as long as its certificate, and is kept as long as the session.
+std::string shortened(std::string text) {
+  constexpr size_t kEnough = 256;
+  return text.size() <= kEnough ? text : text.substr(0, kEnough) + "...";
+}
+
 std::string namesOf(const Certificate& certificate) {
   std::string list;
   for (const std::string& name : certificate.names) list += (list.empty() ? "" : ", ") + name;
-  return list.empty() ? "no names" : list;
+  return list.empty() ? "no names" : shortened(std::move(list));
 }
 
 Verdict verdictOf(X509_STORE_CTX* chain, const Credentials& credentials) {
   Verdict verdict{codeOf(chain), {}};
   X509* const culprit = X509_STORE_CTX_get_current_cert(chain);
   const Certificate certificate = culprit != nullptr ? describe(culprit) : Certificate();
-  verdict.detail = "the certificate of \"" + certificate.subject +
+  verdict.detail = "the certificate of \"" + shortened(certificate.subject) +
                    "\": " + X509_verify_cert_error_string(verdict.code);
   if (verdict.code == X509_V_ERR_HOSTNAME_MISMATCH ||
       verdict.code == X509_V_ERR_IP_ADDRESS_MISMATCH) {

@@ -598,5 +598,21 @@ TEST_CASE("a peer that ends and reads nothing is cut, when our close_notify is a
   REQUIRE(took <= 301ms);
 }
 
+TEST_CASE("records of a byte each use up a socket's share of the turn sooner than long ones",
+          "[tls]") {
+  const auto readsOfATurn = [](size_t record) {
+    Secured world;
+    world.shakeHands();
+    for (size_t sent = 0; sent < 200'000; sent += record + 22) {
+      world.far.send(std::string(record, 'x'));
+    }
+    const uint64_t before = world.reactor.stats().reads;
+    world.reactor.step();
+    return world.reactor.stats().reads - before;
+  };
+  CHECK(readsOfATurn(1) == 2);  // for the event, and for what it left
+  CHECK(readsOfATurn(16'000) > 3);
+}
+
 }  // namespace
 }  // namespace warren::sim

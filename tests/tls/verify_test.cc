@@ -317,6 +317,17 @@ TEST_CASE("a name that begins like an address is asked for and verified as the n
   CHECK(both.server.session->serverName() == "127.0.0.1.nip.io");
 }
 
+TEST_CASE("a certificate with thousands of names is named shortly") {
+  CertificateSpec spec;
+  spec.names.clear();
+  for (int i = 0; i < 2000; ++i) spec.names.push_back("DNS:host" + std::to_string(i) + ".test");
+  Ends both = shaken(serving(issue(testAuthority(), spec)), clientOptions());
+  CHECK(both.client.errorName() == "ERR_TLS_CERT_ALTNAME_INVALID");
+  const std::string message = both.client.session->error().message();
+  CHECK(message.find("host1.test") != message.npos);
+  CHECK(message.size() < 600);
+}
+
 TEST_CASE("a certificate is described in words") {
   Ends both = shaken(serverOptions(), clientOptions());
   const std::vector<Certificate> chain = both.client.session->peerCertificates();
