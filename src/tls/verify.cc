@@ -28,7 +28,7 @@ int codeOf(X509_STORE_CTX* chain) {
 }
 
 // What the peer has written may be as long as its certificate, and is kept as long as the session.
-std::string shortened(std::string text) {
+std::string shortened(const std::string& text) {
   constexpr size_t kEnough = 256;
   return text.size() <= kEnough ? text : text.substr(0, kEnough) + "...";
 }
@@ -36,7 +36,7 @@ std::string shortened(std::string text) {
 std::string namesOf(const Certificate& certificate) {
   std::string list;
   for (const std::string& name : certificate.names) list += (list.empty() ? "" : ", ") + name;
-  return list.empty() ? "no names" : shortened(std::move(list));
+  return list.empty() ? "no names" : shortened(list);
 }
 
 Verdict verdictOf(X509_STORE_CTX* chain, const Credentials& credentials) {
