@@ -448,15 +448,20 @@ TEST_CASE("a unix path is removed by stop only while it is ours") {
   REQUIRE(world.kernel.fileExists(path));
 }
 
+// For a descriptor that is listening already.
+ListenOptions<> listening(Log& log) {
+  ListenOptions<> options;
+  options.socket = keeping(log);
+  options.fd = static_cast<int>(os::sys::socket(Family::ipv4));
+  REQUIRE(os::sys::bind(*options.fd, kHere, {}) == 0);
+  REQUIRE(os::sys::listen(*options.fd, 10) == 0);
+  return options;
+}
+
 TEST_CASE("an adopted listener accepts, and is taken out of the poller before it is closed") {
   World world;
   Log log;
-  const int fd = static_cast<int>(os::sys::socket(Family::ipv4));
-  REQUIRE(os::sys::bind(fd, kHere, {}) == 0);
-  REQUIRE(os::sys::listen(fd, 10) == 0);
-  ListenOptions<> options;
-  options.socket = keeping(log);
-  options.fd = fd;
+  ListenOptions<> options = listening(log);
   Listener<> listener = world.reactor.listen(std::move(options)).value();
   const auto peers = connectMany(world.kernel, 1);
   world.settle();
@@ -468,12 +473,7 @@ TEST_CASE("an adopted listener accepts, and is taken out of the poller before it
 TEST_CASE("a listening descriptor stays open and its owner's when it cannot be watched") {
   World world;
   Log log;
-  const int fd = static_cast<int>(os::sys::socket(Family::ipv4));
-  REQUIRE(os::sys::bind(fd, kHere, {}) == 0);
-  REQUIRE(os::sys::listen(fd, 10) == 0);
-  ListenOptions<> options;
-  options.socket = keeping(log);
-  options.fd = fd;
+  ListenOptions<> options = listening(log);
   world.kernel.fail(Call::add, ENOSPC);
   REQUIRE(world.reactor.listen(options).error().isErrno(ENOSPC));
   const Listener<> listener = world.reactor.listen(options).value();
@@ -481,18 +481,13 @@ TEST_CASE("a listening descriptor stays open and its owner's when it cannot be w
   const auto peers = connectMany(world.kernel, 1);
   world.settle();
   REQUIRE(log.text() == "open");
-  REQUIRE(listener.descriptors() == std::vector{fd});
+  REQUIRE(listener.descriptors() == std::vector{*options.fd});
 }
 
 TEST_CASE("a listening descriptor stays open and its owner's when there is no memory") {
   World world;
   Log log;
-  const int fd = static_cast<int>(os::sys::socket(Family::ipv4));
-  REQUIRE(os::sys::bind(fd, kHere, {}) == 0);
-  REQUIRE(os::sys::listen(fd, 10) == 0);
-  ListenOptions<> options;
-  options.socket = keeping(log);
-  options.fd = fd;
+  ListenOptions<> options = listening(log);
   world.kernel.chaos({.noMemory = 1000});
   REQUIRE(world.reactor.listen(options).error().isErrno(ENOMEM));
   world.kernel.chaos({});

@@ -20,6 +20,12 @@ SocketHandlers<> greeting() {
   return {.open = [](Socket<> socket) { socket.send("welcome"); }, .data = [](Socket<>, Bytes) {}};
 }
 
+Listener<> greetingAt(Reactor& reactor, TlsOptions tls) {
+  return reactor
+      .listen<>({.hostname = "127.0.0.1", .port = 0, .socket = greeting(), .tls = std::move(tls)})
+      .value();
+}
+
 // One visit of a client: what it agreed on, or why it failed.
 struct Visit {
   std::string protocol;
@@ -63,12 +69,7 @@ TlsOptions answering(const std::string& who, bool strict, const std::string& rou
 TEST_CASE("tls: each name has its own protocols and its own demand, before and after a reload",
           "[tls]") {
   Reactor reactor;
-  const auto listener = reactor
-                            .listen<>({.hostname = "127.0.0.1",
-                                       .port = 0,
-                                       .socket = greeting(),
-                                       .tls = answering("fallback", true, "1")})
-                            .value();
+  const Listener<> listener = greetingAt(reactor, answering("fallback", true, "1"));
   const auto names = [&](const std::string& round) {
     REQUIRE(listener.addServerName("exact.example.com", answering("exact", true, round)));
     REQUIRE(listener.addServerName("*.example.com", answering("wildcard", false, round)));
@@ -117,10 +118,7 @@ TEST_CASE(
     "trust",
     "[tls]") {
   Reactor reactor;
-  const auto listener =
-      reactor
-          .listen<>({.hostname = "127.0.0.1", .port = 0, .socket = greeting(), .tls = serverTls()})
-          .value();
+  const Listener<> listener = greetingAt(reactor, serverTls());
   const auto resumes = [&](TlsOptions tls, bool caches = true) {
     tls.serverName = "again.example.com";  // of no other test
     tls.cacheSessions = caches;
@@ -154,10 +152,7 @@ TEST_CASE(
 
 TEST_CASE("tls: a server name with a dot at its end demands what it demands without", "[tls]") {
   Reactor reactor;
-  const auto listener =
-      reactor
-          .listen<>({.hostname = "127.0.0.1", .port = 0, .socket = greeting(), .tls = serverTls()})
-          .value();
+  const Listener<> listener = greetingAt(reactor, serverTls());
   REQUIRE(listener.addServerName("Admin.example.com.", answering("admin", true, "1")));
   TlsOptions tls = clientTls();
   tls.serverName = "admin.example.com";
@@ -170,10 +165,7 @@ TEST_CASE("tls: a server name with a dot at its end demands what it demands with
 
 TEST_CASE("tls: server names that no client can ask for are refused", "[tls]") {
   Reactor reactor;
-  const auto listener =
-      reactor
-          .listen<>({.hostname = "127.0.0.1", .port = 0, .socket = greeting(), .tls = serverTls()})
-          .value();
+  const Listener<> listener = greetingAt(reactor, serverTls());
   for (const std::string& name :
        {std::string(), std::string("."), std::string("*"), std::string("*."),
         std::string("a*.example.com"), std::string("*.*.example.com"), std::string("a\0b", 3),
@@ -198,12 +190,7 @@ TEST_CASE("tls: a session is resumed by every reactor that has its ticket key, t
   std::array<Reactor, kReactors> reactors;
   std::array<Listener<>, kReactors> listeners;
   for (size_t index = 0; index < kReactors; ++index) {
-    listeners[index] = reactors[index]
-                           .listen<>({.hostname = "127.0.0.1",
-                                      .port = 0,
-                                      .socket = greeting(),
-                                      .tls = sealedWith({'a'})})
-                           .value();
+    listeners[index] = greetingAt(reactors[index], sealedWith({'a'}));
   }
   Reactor clients;
   std::string session;
