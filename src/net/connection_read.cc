@@ -41,7 +41,8 @@ void Connection::readWithinBudget(size_t used) {
     const size_t size = took(receive());
     if (size == 0) return;
     used += size;
-    if (has(kSecure)) used += kRecordWork * (size - std::min<uint64_t>(size, bytesRead_ - before));
+    if (has(kSecure))
+      used += kRecordWork * (size - std::min(size, static_cast<size_t>(bytesRead_ - before)));
   }
 }
 
