@@ -28,7 +28,8 @@ namespace warren {
 // also one whose peer has ended, while bytes are queued or a `drain` is owed.
 struct Linger {
   // The peer is cut when it takes nothing for so long. What it sends buys time only after our FIN, and
-  // until `close`. Zero cuts at once: at the next millisecond.
+  // until `close`. Zero cuts at once: at the next millisecond. What the kernel holds then it still sends,
+  // unless the peer takes nothing of that for as long, at least 10 s (TCP_USER_TIMEOUT of tcp(7)).
   Duration timeout = std::chrono::seconds(10);
   // The peer is cut when it sends more than this after our FIN, or after `close`, when nobody listens.
   uint64_t bytes = uint64_t{16} << 20;

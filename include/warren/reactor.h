@@ -31,7 +31,8 @@ struct ReactorOptions {
   // Sockets to make room for, in the first listen or connect with a Data of each size; on the plain path
   // nothing is allocated for them from then on, up to that many.
   size_t maxSockets = 0;
-  // Bytes one socket may read, and connections one listener may accept, before others have a turn.
+  // Bytes one socket may read, or seal of what it has queued, and connections one listener may accept,
+  // before others have a turn.
   size_t readBudget = size_t{256} << 10;
   size_t acceptBudget = 64;
   // TLS handshakes that may go a step on in one turn. A step costs up to a millisecond of cryptography,

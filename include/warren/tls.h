@@ -88,10 +88,12 @@ struct TlsOptions {
   // with several names uses those of its fallback.
   bool sessionTickets = true;
   std::vector<std::string> ticketKeys{};
-  // From the TCP connection to the end of the handshake; zero: no limit.
+  // From the TCP connection, or the end of its PROXY header, to the end of the handshake; zero: no limit.
   Duration handshakeTimeout = std::chrono::seconds(10);
   // Server: handshakes of one listener under way at a time. Beyond it, connections wait in the kernel's
-  // queue. 0: no limit. How many go on in a turn is ReactorOptions::handshakeBudget.
+  // queue; after a tenth of handshakeTimeout without room, those that wait for their clients fail as at its
+  // end, so that silent clients keep nobody out for long. 0: no limit. How many go on in a turn is
+  // ReactorOptions::handshakeBudget. Not for what upgradeTls begins.
   size_t maxHandshakes = 4096;
   // Gets lines in the form of SSLKEYLOGFILE, on the thread of the connection. Must not throw, nor
   // call any socket. Whoever has the lines reads the traffic.

@@ -1,5 +1,6 @@
 #include "net/connection.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <utility>
@@ -12,6 +13,10 @@
 namespace warren::net {
 
 namespace {
+
+// Milliseconds: what a few retransmissions take, and what kernels accept for the probes.
+constexpr uint64_t kLeastDeadPeer = 10'000;
+constexpr uint64_t kMostDeadPeer = uint64_t{1000} * INT16_MAX;
 
 Address addressOf(Family family, const std::array<uint8_t, 16>& ip, uint16_t port, uint32_t scope) {
   switch (family) {
@@ -212,6 +217,11 @@ void Connection::onDeadline() {
   }
   if (state_ == State::greeting) return refuseGreeting("it did not come in time");
   if (has(kDrainOwed)) set(kReset);  // the user has bytes left: whole or visibly broken
+  if (family_ != Family::unix) {     // nor shall the kernel keep its bytes for minutes
+    const uint64_t patience =
+        std::clamp(cell_->policy.linger.timeout.count(), kLeastDeadPeer, kMostDeadPeer);
+    os::sys::setDeadPeer(fd_, static_cast<int>(patience));
+  }
   finish({Origin::kernel, ETIMEDOUT, Step::linger});
 }
 
@@ -296,8 +306,7 @@ bool Connection::setNoDelay(bool on) {
 
 bool Connection::deadPeer(Duration after) {
   if (state_ != State::open || family_ == Family::unix || !after.valid()) return false;
-  constexpr uint64_t kLongest = uint64_t{1000} * INT16_MAX;  // what kernels take for the probes
-  return after.count() <= kLongest &&
+  return after.count() <= kMostDeadPeer &&
          os::sys::setDeadPeer(fd_, static_cast<int>(after.count())) == 0;
 }
 

@@ -52,6 +52,8 @@ class Connection : public base::Slot {
   // Bytes wait to be sent, here or with the user, who was told to wait for `drain`.
   bool full() const { return queued() > 0 || has(kDrainOwed); }
   bool hasData() const { return has(kHasData); }
+  // In a handshake, and it is the peer's turn.
+  bool keepsWaiting() const { return has(kHandshaking) && !has(kReadable); }
   uint32_t nextInCell() const { return links_.nextInCell; }
 
   // --- what the reactor calls --------------------------------------------------------------------
@@ -203,6 +205,7 @@ class Connection : public base::Slot {
   void endHandshake();
   void handshaken();
   void handshakeFailed(const Error& error, bool alerted = false);
+  void tellError(const Error& error);
   void loseQueue();
   void sessionFailed(const Error& error, bool alerted);
   void streamCut();

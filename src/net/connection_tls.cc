@@ -142,8 +142,15 @@ void Connection::handshakeFailed(const Error& error, bool alerted) {
   } else {
     finish({});
   }
-  call(cell_->table->error, error);
+  tellError(error);
   if (lingers) linger();
+}
+
+// What `error` throws is not told to it again.
+void Connection::tellError(const Error& error) {
+  if (const auto& handler = cell_->table->error) {
+    reactor().dispatch(nullptr, [&] { handler(handle(), error); });
+  }
 }
 
 // Nothing goes through the session any more.
@@ -280,14 +287,20 @@ bool Connection::flushWire() {
   return true;
 }
 
-// The outbox and then `segments` become records and go out, until the kernel is full. Gives how many
-// bytes of `segments` were taken.
+// The outbox and then `segments` become records and go out, until the kernel is full, or of the outbox
+// the socket's share of the turn is gone. Gives how many bytes of `segments` were taken.
 size_t Connection::seal(std::span<const Bytes> segments) {
   if (has(kHandshaking) || !flushWire()) return 0;
+  size_t used = 0;
   while (cold() != nullptr && !cold()->outbox.empty()) {
+    if (used >= reactor().options().readBudget) {
+      reactor().ready(*this);
+      return 0;
+    }
     const size_t size = sealSome(cold()->outbox.readable()[0]);
     cold()->outbox.consume(size);
     if (size == 0 || !passOn(size)) return 0;
+    used += size;
   }
   dropColdIfIdle();
   size_t taken = 0;

@@ -17,6 +17,7 @@ namespace sys = os::sys;
 namespace {
 
 constexpr uint64_t kRetry = 100;       // milliseconds until a starved listener looks again
+constexpr uint64_t kHurry = 10;        // of handshakeTimeout: what a full listener has patience for
 constexpr int kSamePortAttempts = 16;  // to find one port that is free on several addresses
 
 Error kernelError(sys::Answer answer, Step step, std::string what) {
@@ -298,9 +299,13 @@ void Listener::onReady(Part place) {
   }
 }
 
-bool Listener::full() const {
+bool Listener::fullOfHandshakes() const {
   const size_t maxHandshakes = cell_->tls != nullptr ? cell_->tls->maxHandshakes : 0;
-  if (maxHandshakes > 0 && cell_->handshakes >= maxHandshakes) return true;
+  return maxHandshakes > 0 && cell_->handshakes >= maxHandshakes;
+}
+
+bool Listener::full() const {
+  if (fullOfHandshakes()) return true;
   // The listener holds one of the references, each socket another.
   return maxConnections_ > 0 && cell_->references > maxConnections_;
 }
@@ -308,6 +313,7 @@ bool Listener::full() const {
 bool Listener::acceptOne(Endpoint& endpoint) {
   if (full()) {
     pauseAccepting();
+    if (fullOfHandshakes()) hurry();
     return false;
   }
   Address peer;
@@ -358,10 +364,7 @@ bool Listener::acceptFailed(Endpoint& endpoint, int error) {
 // is turned away with the spare descriptor, the others wait until some descriptor is closed or a
 // little time has passed.
 void Listener::starve(Endpoint& endpoint, int error) {
-  if (retryTimer_ == kNone) {
-    TimerSlot* timer = reactor_.timers().start(TimerKind::acceptRetry, index, kRetry);
-    if (timer != nullptr) retryTimer_ = timer->index;
-  }
+  lookAgain(kRetry);
   // Without memory for the timer either, it goes on being told: a busy listener, not a deaf one.
   if (retryTimer_ != kNone) pauseAccepting();
   if ((error == EMFILE || error == ENFILE) && spare_) {
@@ -413,9 +416,33 @@ void Listener::reconsider() {
   if (paused_ && !stopped_ && !full()) resumeAccepting();
 }
 
+void Listener::lookAgain(uint64_t delay) {
+  if (retryTimer_ != kNone) return;
+  TimerSlot* timer = reactor_.timers().start(TimerKind::acceptRetry, index, delay);
+  if (timer != nullptr) retryTimer_ = timer->index;
+}
+
+// Silent clients would keep all others out for the whole of handshakeTimeout, at the price of a connect.
+void Listener::hurry() {
+  const uint64_t limit = cell_->tls->handshakeTimeout.count();
+  if (limit > 0) lookAgain(std::max<uint64_t>(limit / kHurry, 1));
+}
+
 void Listener::onRetryTime() {
   reactor_.timers().cancel(retryTimer_);
+  if (fullOfHandshakes()) cutSilent();
   reconsider();
+  if (paused_ && !stopped_ && fullOfHandshakes()) hurry();
+}
+
+// Nobody was accepted since the listener was full, so all of them have had their time.
+void Listener::cutSilent() {
+  base::Slab& slab = reactor_.slab();
+  for (uint32_t at = cell_->firstSocket; at != kNone;) {
+    auto* socket = static_cast<Connection*>(slab.at(at));
+    at = socket->nextInCell();
+    if (socket->keepsWaiting()) socket->onDeadline();
+  }
 }
 
 }  // namespace warren::net

@@ -86,6 +86,7 @@ class Listener : public base::Slot {
   friend class ReactorImpl;
   ~Listener() = delete;  // a slot's object is emptied: late questions still find it
 
+  bool fullOfHandshakes() const;
   bool full() const;
   bool acceptOne(Endpoint& endpoint);
   bool acceptFailed(Endpoint& endpoint, int error);
@@ -96,6 +97,9 @@ class Listener : public base::Slot {
   void keepSpare();
   void pauseAccepting();
   void resumeAccepting();
+  void lookAgain(uint64_t delay);
+  void hurry();
+  void cutSilent();
   void closeSockets();
 
   // What a listener behind proxies knows of them.

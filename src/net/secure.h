@@ -27,10 +27,10 @@ struct Secure;
 // replaced: sessions keep the one they began with.
 struct TlsPolicy {
   size_t maxHandshakes = 0;  // of one listener at a time; 0: no limit
+  Duration handshakeTimeout;
   std::shared_ptr<const tls::ServerPolicy> server;
   std::shared_ptr<const tls::Credentials> client;
-  std::string host;  // client: the name or address that must be the peer's
-  Duration handshakeTimeout;
+  std::string host;     // client: the name or address that must be the peer's
   std::string session;  // client: to resume
 };
 
@@ -45,6 +45,7 @@ struct Secure {
 
 struct TlsPolicy {
   size_t maxHandshakes = 0;
+  Duration handshakeTimeout;
 };
 
 #endif

@@ -1,4 +1,6 @@
 // What reaches beyond one socket: drains, proxies, coroutines.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "os/fd.h"
 #include "os/platform.h"
 #include "support/catch.h"
 #include "support/net.h"
@@ -302,6 +305,28 @@ TEST_CASE("deadPeer gives up a peer that takes nothing any more") {
   while (accepted->write(block) == std::ssize(block)) continue;
   runUntil(reactor, [&] { return static_cast<bool>(why); });
   REQUIRE(why.isErrno(ETIMEDOUT));
+}
+#endif
+
+#if WARREN_LINUX
+TEST_CASE("bytes for a peer that takes none are not the kernel's for minutes after linger's end") {
+  const RawSocket peer = RawSocket::listenTcp();  // never accepts
+  const int fd = RawSocket::connectTcp(peer.port()).release();
+  const os::Fd copy(::dup(fd));  // the socket closes its own
+  Reactor reactor;
+  ConnectOptions<> options{.fd = fd};
+  options.linger.timeout = 1ms;
+  Error why;
+  options.socket.open = [](Socket<> socket) { socket.end("nobody reads this, and nobody ends"); };
+  options.socket.data = [](Socket<>, Bytes) {};
+  options.socket.close = [&](Socket<>, const Error& error) { why = error; };
+  REQUIRE(reactor.connect(std::move(options)));
+  reactor.run();
+  REQUIRE(why.isErrno(ETIMEDOUT));
+  int milliseconds = 0;
+  socklen_t size = sizeof milliseconds;
+  REQUIRE(::getsockopt(copy.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, &size) == 0);
+  REQUIRE(milliseconds == 10'000);
 }
 #endif
 

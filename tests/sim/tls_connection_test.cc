@@ -1,4 +1,5 @@
 // TLS on a kernel that does as it is told: what a real one does too rarely to be tested on.
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -307,6 +308,93 @@ TEST_CASE("a socket that acceptError closes as its handshake is done hears nothi
   far.turn();
   world.settle();
   REQUIRE(log.text() == "open, close clean");
+}
+
+// --- many at once --------------------------------------------------------------------------------------
+
+TEST_CASE("silent clients fill maxHandshakes for a tenth of handshakeTimeout, not for all of it",
+          "[tls]") {
+  World world;
+  Log log;
+  ListenOptions<> options;
+  options.hostname = "127.0.0.1";
+  options.port = 80;
+  TlsOptions tls = serverTls();
+  tls.maxHandshakes = 3;
+  tls.handshakeTimeout = 10s;
+  options.tls = tls;
+  options.socket = keeping(log);
+  options.socket.error = [&log](Socket<> socket, const Error& error) {
+    log.note(socket, describe(error));
+  };
+  const auto listener = world.reactor.listen(std::move(options)).value();
+  Peer begun = world.kernel.connect(80);
+  begun.send("\x16");  // has said something, and it is still its turn
+  const std::array silent = {world.kernel.connect(80), world.kernel.connect(80)};
+  Far far = Far::client(world.kernel.connect(80));
+  far.turn();
+  world.settle();
+  REQUIRE(listener.stats().accepted == 1 + silent.size());
+  world.kernel.advance(999ms);
+  world.settle();
+  REQUIRE(log.text() == "");
+  world.kernel.advance(2ms);
+  world.settle();
+  REQUIRE(log.text() == "ETIMEDOUT/handshake, ETIMEDOUT/handshake, ETIMEDOUT/handshake");
+  for (int turn = 0; turn < 4; ++turn) {
+    far.turn();
+    world.settle();
+  }
+  REQUIRE(far.ready());
+}
+
+TEST_CASE("a listener that is full of handshakes for seconds looks at them every tenth", "[tls]") {
+  World world;
+  size_t cut = 0;
+  ListenOptions<> options;
+  options.hostname = "127.0.0.1";
+  options.port = 80;
+  TlsOptions tls = serverTls();
+  tls.maxHandshakes = 1;
+  tls.handshakeTimeout = 10s;
+  options.tls = tls;
+  options.socket.data = [](Socket<>, Bytes) {};
+  options.socket.error = [&cut](Socket<>, const Error&) { ++cut; };
+  const auto listener = world.reactor.listen(std::move(options)).value();
+  std::vector<Peer> silent;
+  for (int client = 0; client < 4; ++client) silent.push_back(world.kernel.connect(80));
+  world.settle();
+  for (size_t second = 1; second <= 3; ++second) {
+    world.kernel.advance(1001ms);
+    world.settle();
+    REQUIRE(cut == second);
+    REQUIRE(listener.stats().accepted == second + 1);
+  }
+}
+
+TEST_CASE("a reader that opens a large window holds no turn for all that is queued for it",
+          "[tls]") {
+  Secured world;
+  world.shakeHands();
+  world.kernel.buffers(16 << 20, 16 << 20);
+  world.peer.room(0);
+  const std::string text = pattern(4 << 20);
+  world.socket.send(text);
+  world.settle();
+  world.peer.unlimitedRoom();
+  const size_t budget = ReactorOptions().readBudget;
+  const size_t before = world.socket.unsentBytes();
+  world.reactor.step();
+  const size_t sent = before - world.socket.unsentBytes();
+  REQUIRE(sent > 0);
+  REQUIRE(sent <= 3 * budget);  // its event and its place on the ready list
+  while (world.far.plain.size() < text.size()) {
+    world.reactor.step();
+    world.far.turn();
+  }
+  REQUIRE(world.far.plain == text);
+  world.settle();
+  REQUIRE(world.log.text() == "drain");
 }
 
 // --- short writes --------------------------------------------------------------------------------------

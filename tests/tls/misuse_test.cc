@@ -79,6 +79,24 @@ TEST_CASE("tls: a handler that throws about a failed handshake reaches error, th
                                             "handshake failed UNABLE_TO_VERIFY_LEAF_SIGNATURE",
                                             "error exception", "close clean"});
 }
+
+TEST_CASE("tls: an error handler that throws about a failed handshake is not told of it again",
+          "[tls]") {
+  size_t told = 0;
+  Both both([&](ListenOptions<>& listen, ConnectOptions<>&) {
+    listen.socket.error = [&told](Socket<>, const Error&) {
+      ++told;
+      throw std::runtime_error("planned");
+    };
+  });
+  RawSocket client = RawSocket::connectTcp(static_cast<uint16_t>(both.listener.port()));
+  client.sendAll("no TLS at all");
+  const auto forEver = [&] {
+    for (;;) both.reactor.step();
+  };
+  REQUIRE_THROWS_WITH(forEver(), "planned");
+  REQUIRE(told == 1);
+}
 #endif
 
 TEST_CASE("tls: an end in open before the handshake is said after it, with all that was sent",
