@@ -165,7 +165,8 @@ void Player::receive(End& end, Bytes bytes) {
   if (stranger) return;  // an alert, to somebody who speaks no TLS
   if (!expect(from != nullptr, "bytes came from nobody")) return;
   if (!end.sealed && from->sealed) {
-    const size_t plain = std::min(bytes.size(), from->plainSent - end.received);
+    const size_t plain =
+        std::min(bytes.size(), static_cast<size_t>(from->plainSent - end.received));
     end.early += asText(bytes.subspan(plain));
     bytes = bytes.first(plain);
   }
