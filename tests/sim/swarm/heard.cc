@@ -166,7 +166,7 @@ void Player::receive(End& end, Bytes bytes) {
   if (!expect(from != nullptr, "bytes came from nobody")) return;
   if (!end.sealed && from->sealed) {
     const size_t plain =
-        std::min(bytes.size(), static_cast<size_t>(from->plainSent - end.received));
+        static_cast<size_t>(std::min<uint64_t>(bytes.size(), from->plainSent - end.received));
     end.early += asText(bytes.subspan(plain));
     bytes = bytes.first(plain);
   }

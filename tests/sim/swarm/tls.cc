@@ -255,7 +255,8 @@ void Player::readSealed(PeerEnd& peer, std::string_view text) {
   const End* other = otherOf(peer);
   uint64_t open = 0;  // how much of what the other sends is not sealed
   if (other != nullptr) open = other->sealed ? other->plainSent : UINT64_MAX;
-  const size_t plain = std::min(text.size(), open - std::min(open, peer.received));
+  const size_t plain =
+      static_cast<size_t>(std::min<uint64_t>(text.size(), open - std::min(open, peer.received)));
   if (plain > 0) receive(peer, asBytes(text.substr(0, plain)));
   text.remove_prefix(plain);
   if (text.empty()) return;
