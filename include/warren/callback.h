@@ -2,6 +2,7 @@
 #pragma once
 
 #include <concepts>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <type_traits>
@@ -10,7 +11,8 @@
 namespace warren {
 
 // Holds any callable: lambdas (move-only captures too), function objects and plain functions. A null
-// function pointer and an empty std::function count as no callable.
+// function pointer, an empty std::function and an empty Callback of any kind count as no callable. What
+// it returns is dropped.
 //   copying  shares the callable, as copying a function does in JavaScript: captures are not copied
 //   cost     a call is one indirect call; only a callable with state is allocated, once
 //   thread   copies may live on several threads; calls are as safe as the callable itself
@@ -24,6 +26,7 @@ class Callback {
   Callback(F callable) { keep<Args...>(std::move(callable)); }
 
   explicit operator bool() const { return invoke_ != nullptr; }
+  bool operator==(std::nullptr_t) const { return invoke_ == nullptr; }
 
   // Calls it. There must be one.
   void operator()(Args... args) const { invoke_(callable_.get(), std::forward<Args>(args)...); }
@@ -38,12 +41,13 @@ class Callback {
     if constexpr (std::is_empty_v<F> && std::default_initializable<F>) {
       invoke_ = [](void*, Args... args) {
         F stateless;
-        std::invoke(stateless, static_cast<Given>(std::forward<Args>(args))...);
+        static_cast<void>(std::invoke(stateless, static_cast<Given>(std::forward<Args>(args))...));
       };
     } else {
       callable_ = std::make_shared<F>(std::move(callable));
       invoke_ = [](void* kept, Args... args) {
-        std::invoke(*static_cast<F*>(kept), static_cast<Given>(std::forward<Args>(args))...);
+        static_cast<void>(
+            std::invoke(*static_cast<F*>(kept), static_cast<Given>(std::forward<Args>(args))...));
       };
     }
   }

@@ -38,7 +38,9 @@ struct ConnectOptions {
   // Speaks TLS: `true` verifies the host against the system's roots.
   TlsSetting tls{};
   // Begins with a PROXY protocol header of this version, 1 or 2. Addresses that are not given are
-  // the connection's own; `local` makes it a header that does not say for whom.
+  // the connection's own: of unix sockets that, and `local`, makes it a header that does not say for
+  // whom. One that is given must be of the family of the other: EAFNOSUPPORT, with Step::proxy. `tlvs`
+  // need version 2.
   std::optional<ProxyHeader> proxyProtocol{};
 };
 

@@ -53,7 +53,8 @@ class Handler : public Callback<SocketHandle, Args...> {
 //                 `error`, if this one throws
 //
 // A handler may call anything on any socket, listener, timer or the reactor, but may not destroy the
-// reactor. An exception it throws goes to `error`, or leaves Reactor::run if there is none.
+// reactor. An exception it throws goes to `error`, or leaves Reactor::run if there is none. It must not
+// throw where the library was built without exceptions.
 template <class Data = Empty>
 struct SocketHandlers {
   Handler<Data> open{};

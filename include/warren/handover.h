@@ -30,7 +30,8 @@ Result<std::vector<HandedOver>> inheritedListeners();
 //   source  unix(7), SCM_RIGHTS
 Result<void> handOver(int unixSocket, int fd, std::string_view name);
 
-// Waits for one. The kernel's ECONNRESET when the other end closes instead.
+// Waits for one. The kernel's ECONNRESET when the other end closes instead, Usage::invalid for a message
+// without a descriptor.
 Result<HandedOver> takeOver(int unixSocket);
 
 }  // namespace warren

@@ -67,9 +67,11 @@ struct ListenOptions {
   bool exclusive = false;
   // The peer's FIN leaves our side open until `end`.
   bool allowHalfOpen = false;
-  // Beyond it, connections wait in the kernel's queue. 0: no limit.
+  // Beyond it, connections wait in the kernel's queue; finished ones count until linger is over. 0: no
+  // limit.
   size_t maxConnections = 0;
-  // Queued bytes at which `send` says slow down, and beyond which it closes the socket.
+  // Queued bytes at which `send` says slow down, and beyond which it closes the socket. The first is
+  // not above the second; what `write` gathers under a Cork, 64 KiB at most, is not held to them.
   size_t highWaterMark = size_t{64} << 10;
   size_t maxQueued = size_t{64} << 20;
   Linger linger{};

@@ -32,8 +32,8 @@ struct ProxyTlv {
 // What a header said.
 struct ProxyHeader {
   int version = 0;  // 0: there was none
-  // The proxy speaks for itself (a health check), or does not say for whom: the addresses are then
-  // those of the connection itself.
+  // The proxy speaks for itself (a health check), or does not say for whom: there are no addresses
+  // here then, and remoteAddress() is that of the connection itself.
   bool local = false;
   Address source{};
   Address destination{};

@@ -101,7 +101,8 @@ class Timer {
 
 // Everything belongs to the thread that runs it, except `post` and `stop`. What such a call brings about
 // may destroy the reactor before the call has returned; a call that is late may not come. A child process
-// of fork(2) must not use its parent's reactor: that stops the child with a message.
+// of fork(2) must not use its parent's reactor, nor its sockets: `run` and `step` stop it with a message,
+// all else would speak on the parent's connections.
 class Reactor {
  public:
   // Throws BadResult, or aborts, when the system gives no poller; `make` answers an error.
@@ -115,7 +116,8 @@ class Reactor {
   Reactor& operator=(Reactor&&) = delete;
 
   // Turns until `stop`, or until nothing is left that keeps it going: referenced listeners, sockets
-  // (finished ones with bytes to deliver too) and timers, posted and deferred functions. May be called
+  // (finished ones too, until their peers have ended or `linger` cuts them) and timers, posted and
+  // deferred functions. May be called
   // again. Inside a handler it does nothing and gives 0.
   //   returns  the code given to `stop`, 0 without
   //   throws   what a handler threw and no `error` handler took; nothing is lost, call it again
@@ -129,7 +131,8 @@ class Reactor {
   // no notice. Any thread, but no signal handler: see onSignal.
   void stop(int code = 0);
 
-  // Runs `function` on the reactor's thread in the next turn, in the order of posting. Any thread.
+  // Runs `function` on the reactor's thread, in the order of posting: in the turn under way, if its
+  // handlers or timers post it, else in the next. Any thread.
   void post(Callback<> function);
 
   // Runs `function` at the end of this turn, after all handlers, or before an `end` that this turn
@@ -164,7 +167,8 @@ class Reactor {
 
   // Starts connecting and returns the socket at once; no handler runs inside the call. All verbs work
   // already: what is sent goes out after `open`.
-  //   errors  options only; everything else is told to `connectError`
+  //   errors  options, memory, and what copying the option `data` threw (Origin::handler); everything
+  //           else is told to `connectError`
   template <class Data = Empty>
   Result<Socket<Data>> connect(ConnectOptions<Data>&& options) {
     Result<SocketHandle> handle = startConnecting(detail::connectRequest(std::move(options)));

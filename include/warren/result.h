@@ -18,7 +18,7 @@ enum class Origin : uint8_t {
   kernel,    // a system call: code is an errno
   resolver,  // a name look-up: code is an EAI_ number of getaddrinfo(3)
   tls,       // TLS: code is an alert, a verify code or a reason of BoringSSL: ask for its name()
-  handler,   // a handler of the user threw: see Error::exception()
+  handler,   // a handler of the user threw, or copying its data: see Error::exception()
 };
 
 // What was being done when it failed.

@@ -158,7 +158,8 @@ class SocketHandle {
   // the `data` handler still had behind the command; it never reaches a handler again. Writes wait
   // for the handshake.
   //   errors  Usage::conflict when it speaks TLS already, bytes are queued, or something is left over
-  //           and `policy` is fail; Usage::closed; those of the option `tls`
+  //           and `policy` is fail; Usage::closed, also while connecting and once either side has
+  //           ended; those of the option `tls`
   Result<void> upgradeTls(const TlsOptions& options, Bytes leftover = {},
                           Leftover policy = Leftover::fail) const;
 
@@ -203,7 +204,8 @@ class SocketHandle {
   bool setNoDelay(bool on = true) const;
 
   // SO_KEEPALIVE, off from the start. `initialDelay` before the first probe, in whole seconds
-  // (rounded up), at most 32767; zero leaves the system's. False as above, or for another delay.
+  // (rounded up), at most 32767; zero leaves the system's. False as above, or for another delay. It and
+  // deadPeer set the same option: the later call counts.
   bool setKeepAlive(bool on = true, Duration initialDelay = {}) const;
 
   // Notices a peer that is gone without a word: `after` so long without an answer, to data or to

@@ -60,14 +60,15 @@ struct TlsOptions {
   // A listener needs a pair; a client shows one when asked.
   PemList key{};
   PemList cert{};
-  std::string passphrase{};
+  std::string passphrase{};  // of all keys that are encrypted
   // Whom to trust, in place of the system's roots. Those are read once for the process: from where the
   // system has them, or from SSL_CERT_FILE and SSL_CERT_DIR instead.
   PemList ca{};
   // What was revoked. With any list, each certificate of a chain needs one of its issuer: beside the
   // system's roots, a single list fails all peers whose issuers are others.
   PemList crl{};
-  // Client: the name asked for and verified, in place of the host that is dialed.
+  // Client: the name asked for and verified, in place of the host that is dialed. Needed where none is
+  // dialed (`unix`, `fd`), unless rejectUnauthorized is off.
   std::string serverName{};
   // Application protocols, the best first: {"h2", "http/1.1"}.
   std::vector<std::string> alpn{};
@@ -98,10 +99,11 @@ struct TlsOptions {
   // Gets lines in the form of SSLKEYLOGFILE, on the thread of the connection. Must not throw, nor
   // call any socket. Whoever has the lines reads the traffic.
   Callback<std::string_view> keylog{};
-  size_t maxSendFragment = 16384;                  // 512..16384
-  size_t maxCertificateChain = size_t{100} << 10;  // bytes taken from the peer, 16 KiB..16 MiB
-  std::string ocspResponse{};                      // server: DER, stapled
-  bool tolerateTruncation = false;  // a FIN without close_notify is an end like any other
+  size_t maxSendFragment = 16384;  // 512..16384
+  size_t maxCertificateChain = size_t{100}
+                               << 10;  // bytes taken from the peer, from 16 KiB to below 16 MiB
+  std::string ocspResponse{};          // server: DER, stapled
+  bool tolerateTruncation = false;     // a FIN without close_notify is an end like any other
   // Client: resume the last session with the same host, trust and own certificate, of any socket of
   // this process. It keeps those of 256 hosts; the one that was not used for longest goes.
   bool cacheSessions = false;

@@ -113,7 +113,7 @@ Dialed Dialer::connected(os::Fd fd, const Address& peer, bool adopted) {
   return {.stage = Dialed::Stage::connected, .fd = std::move(fd), .peer = peer, .adopted = adopted};
 }
 
-// A fresh connection has room for a header; one that has not is of no use.
+// A fresh connection has room for a header; one that has not is of no use. Gives an errno.
 int Dialer::sendProxyHeader(int fd) const {
   if (!request_.proxyProtocol) return 0;
   const ProxyHeader& header = *request_.proxyProtocol;
@@ -123,6 +123,7 @@ int Dialer::sendProxyHeader(int fd) const {
   };
   const Address source = either(header.source, &sys::localAddress);
   const Address destination = either(header.destination, &sys::peerAddress);
+  if (source.family() != destination.family()) return EAFNOSUPPORT;
   const std::string text = header.version == 1 ? proxyHeaderV1(source, destination)
                                                : proxyHeaderV2(source, destination, header.tlvs);
   const sys::Answer sent = sys::send(fd, asBytes(text));

@@ -380,7 +380,10 @@ void Listener::starve(Endpoint& endpoint, int error) {
 
 void Listener::report(const Error& error) {
   countFailure();
-  if (acceptError_) reactor_.dispatch(nullptr, [&] { acceptError_(error); });
+  reactor_.dispatch(nullptr, [&] {
+    if (acceptError_) return acceptError_(error);
+    if (error.exception()) std::rethrow_exception(error.exception());
+  });
 }
 
 Result<void> Listener::watchAll() {

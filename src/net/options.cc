@@ -78,6 +78,19 @@ Result<void> checkHeader(const ProxyHeader& header) {
     return refusal(Usage::outOfRange, "proxyProtocol.version " + std::to_string(header.version) +
                                           " is neither 1 nor 2");
   }
+  if (header.version == 1 && !header.tlvs.empty()) {
+    return refusal(Usage::conflict, "proxyProtocol.tlvs need version 2");
+  }
+  const Family source = header.source.family();
+  const Family destination = header.destination.family();
+  if (source == Family::unix || destination == Family::unix) {
+    return refusal(Usage::invalid, "proxyProtocol takes no unix addresses");
+  }
+  const bool both = source != Family::none && destination != Family::none;
+  if (both && source != destination) {
+    return refusal(Usage::invalid,
+                   "proxyProtocol.source and destination are of different families");
+  }
   size_t size = 0;
   size_t checksums = 0;
   for (const ProxyTlv& tlv : header.tlvs) {

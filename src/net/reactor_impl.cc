@@ -503,8 +503,8 @@ Result<Connection*> ReactorImpl::makeConnection(HandlerCell& cell) {
     socket->constructData();
   } catch (...) {
     socket->abandon();
-    uncaught_.push_back(std::current_exception());
-    return Error(Origin::handler, 0, Step::socket, "copying the option `data` threw");
+    const std::exception_ptr exception = std::current_exception();
+    return Error::thrown(exception, "copying the option `data`: " + describe(exception));
   }
 #else
   socket->constructData();

@@ -70,6 +70,10 @@ Result<SharedTls> dialedTls(const TlsSetting& setting, const std::string& host) 
   policy.client = std::move(*credentials);
   policy.session = setting->session;
   policy.host = setting->serverName.empty() ? host : setting->serverName;
+  if (policy.host.empty() && setting->rejectUnauthorized) {
+    return Error(Usage::missing, Step::options,
+                 "tls.serverName is required where no host is dialed: whom else to verify?");
+  }
   return SharedTls(std::make_shared<const TlsPolicy>(std::move(policy)));
 }
 

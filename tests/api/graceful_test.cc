@@ -264,6 +264,18 @@ TEST_CASE("proxy options that cannot be are refused by name") {
   options.hostname = "127.0.0.1";
   options.port = 1;
   options.socket = answer();
+  const auto sending = [&](const ProxyHeader& header) {
+    ConnectOptions<> copy = options;
+    copy.proxyProtocol = header;
+    return reactor.connect(std::move(copy)).error().message();
+  };
+  REQUIRE(sending({.version = 1, .tlvs = {{1, "h2"}}}) ==
+          "options: proxyProtocol.tlvs need version 2");
+  REQUIRE(sending({.version = 2, .source = Address::unix()}) ==
+          "options: proxyProtocol takes no unix addresses");
+  const Address four = Address::ipv4({1, 2, 3, 4}, 5);
+  REQUIRE(sending({.version = 2, .source = four, .destination = Address::ipv6({}, 1)}) ==
+          "options: proxyProtocol.source and destination are of different families");
   options.proxyProtocol = ProxyHeader{.version = 3};
   REQUIRE(reactor.connect(std::move(options)).error().message() ==
           "options: proxyProtocol.version 3 is neither 1 nor 2");
@@ -286,6 +298,22 @@ TEST_CASE("a header to send is refused when its checksum makes it too long, or c
   REQUIRE(dial({{3, ""}, {0xe0, std::string(kRoom - 4, 'x')}}));
   REQUIRE(dial({{3, ""}, {3, ""}}).error().is(Usage::invalid));
   reactor.run();
+}
+
+TEST_CASE("a proxied client of another family than the connection is no client without address") {
+  Reactor reactor;
+  const RawSocket server = RawSocket::listenTcp();
+  Error why;
+  ConnectOptions<> options;
+  options.hostname = "127.0.0.1";
+  options.port = server.port();
+  options.socket = answer();
+  options.socket.connectError = [&](Socket<>, const Error& error) { why = error; };
+  options.proxyProtocol = ProxyHeader{.version = 2, .source = Address::ipv6({}, 1)};
+  REQUIRE(reactor.connect(std::move(options)));
+  reactor.run();
+  REQUIRE(why.isErrno(EAFNOSUPPORT));
+  REQUIRE(why.step() == Step::proxy);
 }
 
 // --- dead peers ------------------------------------------------------------------------------------

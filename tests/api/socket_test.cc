@@ -1311,6 +1311,23 @@ TEST_CASE("Data whose copying throws turns the client away and leaves run") {
   runUntil(reactor, [&] { return opened == 1; });
 }
 
+TEST_CASE("Data whose copying throws makes connect fail with what it threw, and run goes on") {
+  struct Fragile {
+    Fragile() = default;
+    Fragile(const Fragile&) { throw std::runtime_error("no copy"); }
+    Fragile(Fragile&&) = default;
+  };
+  Reactor reactor;
+  ConnectOptions<Fragile> options;
+  options.hostname = "127.0.0.1";
+  options.port = 1;
+  options.socket.data = [](auto, Bytes) {};
+  const auto socket = reactor.connect<Fragile>(std::move(options));
+  REQUIRE(socket.error().origin() == Origin::handler);
+  REQUIRE_THROWS_WITH(std::rethrow_exception(socket.error().exception()), "no copy");
+  REQUIRE(reactor.run() == 0);
+}
+
 #endif  // WARREN_LIBRARY_EXCEPTIONS
 
 }  // namespace

@@ -52,6 +52,12 @@ TEST_CASE("a null function pointer and an empty std::function are no callables",
   CHECK_FALSE(Callback<Counter&, int>(nullMember));
 }
 
+TEST_CASE("an empty callback is no callable for one of another kind either", "[callback]") {
+  const Callback<int> empty;
+  CHECK_FALSE(Callback<long>(empty));
+  CHECK(Callback<long>(Callback<int>(see)));
+}
+
 TEST_CASE("plain functions are called, and their answer is dropped", "[callback]") {
   Callback<int> callback = see;
   REQUIRE(callback);

@@ -39,6 +39,21 @@ struct Distrustful : Both {
 
 }  // namespace
 
+// --- what options say --------------------------------------------------------------------------------
+
+TEST_CASE("tls: a client without a name to verify is refused by connect", "[tls]") {
+  Reactor reactor;
+  ConnectOptions<> options;
+  options.unix = "nowhere";
+  options.socket.data = [](Socket<>, Bytes) {};
+  options.tls = true;
+  const Error error = reactor.connect(options).error();
+  REQUIRE(error.is(Usage::missing));
+  REQUIRE(error.message().find("tls.serverName") != std::string::npos);
+  options.tls = TlsOptions{.rejectUnauthorized = false};
+  REQUIRE(reactor.connect(options));
+}
+
 // --- what handlers do --------------------------------------------------------------------------------
 
 TEST_CASE("tls: a handler that hears of a failed handshake can send nothing any more", "[tls]") {
