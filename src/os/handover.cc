@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -60,18 +61,25 @@ struct Letter {
     header.msg_iov = &part;
     header.msg_iovlen = 1;
     header.msg_control = rights.data();
-    header.msg_controllen = CMSG_LEN(sizeof(int));  // the padding has room for a second one
+    header.msg_controllen = rights.size();
   }
 };
 
+// The padding has room for a second one, which nobody has asked for.
 int descriptorIn(msghdr& header) {
   const cmsghdr* rights = CMSG_FIRSTHDR(&header);
   if (rights == nullptr || rights->cmsg_level != SOL_SOCKET || rights->cmsg_type != SCM_RIGHTS) {
     return -1;
   }
-  int fd = -1;
-  std::memcpy(&fd, CMSG_DATA(rights), sizeof fd);
-  return fd;
+  const auto at = [&](size_t place) {
+    int fd = -1;
+    std::memcpy(&fd, CMSG_DATA(rights) + place * sizeof fd, sizeof fd);
+    return fd;
+  };
+  const size_t bytes = std::min<size_t>(rights->cmsg_len, header.msg_controllen) - CMSG_LEN(0);
+  const size_t count = bytes / sizeof(int);
+  for (size_t place = 1; place < count; ++place) os::sys::close(at(place));
+  return count > 0 ? at(0) : -1;
 }
 
 template <class Call>
@@ -118,6 +126,8 @@ Result<void> handOver(int unixSocket, int fd, std::string_view name) {
   constexpr int kFlags = MSG_NOSIGNAL;
 #else
   constexpr int kFlags = 0;
+#endif
+#ifdef __APPLE__  // kernels that are older than the headers take no notice of the flag
   // Darwin answers EINVAL when the other end is gone, and would raise the signal in the send.
   const int on = 1;
   if (::setsockopt(unixSocket, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on) < 0) {

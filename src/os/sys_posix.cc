@@ -31,6 +31,16 @@ constexpr int kNoSignal = MSG_NOSIGNAL;
 constexpr int kNoSignal = 0;  // SO_NOSIGPIPE instead: see adopt()
 #endif
 
+// Darwin refuses more than INT_MAX bytes in a call, and for a moment tells of a connection that breaks by
+// EPROTOTYPE.
+#ifdef __APPLE__
+constexpr size_t kMostAtOnce = INT_MAX;
+Answer sent(Answer answer) { return answer == -EPROTOTYPE ? -ECONNRESET : answer; }
+#else
+constexpr size_t kMostAtOnce = SIZE_MAX;
+Answer sent(Answer answer) { return answer; }
+#endif
+
 #if defined(SO_REUSEPORT_LB)
 constexpr int kReusePort = SO_REUSEPORT_LB;  // FreeBSD: plain SO_REUSEPORT does not balance there
 #else
@@ -135,11 +145,17 @@ Answer peek(int fd, std::span<std::byte> into) {
 }
 
 Answer send(int fd, Bytes bytes) {
-  return answer([&] { return ::send(fd, bytes.data(), bytes.size(), kNoSignal); });
+  const size_t size = std::min(bytes.size(), kMostAtOnce);
+  return sent(answer([&] { return ::send(fd, bytes.data(), size, kNoSignal); }));
 }
 
 Answer sendSegments(int fd, std::span<const Bytes> segments) {
   WARREN_CHECK(segments.size() <= kMaxSegments);
+  const auto big = [](Bytes bytes) { return bytes.size() > kMostAtOnce / kMaxSegments; };
+  if (std::any_of(segments.begin(), segments.end(), big)) {
+    return send(fd, *std::find_if(segments.begin(), segments.end(),
+                                  [](Bytes bytes) { return !bytes.empty(); }));
+  }
   std::array<iovec, kMaxSegments> parts;
   std::transform(segments.begin(), segments.end(), parts.begin(), [](Bytes bytes) {
     return iovec{const_cast<std::byte*>(bytes.data()), bytes.size()};
@@ -147,7 +163,7 @@ Answer sendSegments(int fd, std::span<const Bytes> segments) {
   msghdr message{};
   message.msg_iov = parts.data();
   message.msg_iovlen = static_cast<decltype(message.msg_iovlen)>(segments.size());
-  return answer([&] { return ::sendmsg(fd, &message, kNoSignal); });
+  return sent(answer([&] { return ::sendmsg(fd, &message, kNoSignal); }));
 }
 
 Answer shutdown(int fd, Side side) {
@@ -266,7 +282,12 @@ Answer kindOf(int fd) {
   int listening = 0;
   if (const Answer asked = getOption(fd, SO_TYPE, type); asked < 0) return asked;
   if (type != SOCK_STREAM) return static_cast<Answer>(Kind::other);
-  if (const Answer asked = getOption(fd, SO_ACCEPTCONN, listening); asked < 0) return asked;
+  const Answer asked = getOption(fd, SO_ACCEPTCONN, listening);
+  // macOS and OpenBSD do not tell.
+  if (asked == -ENOPROTOOPT)
+    listening = peerAddress(fd).family() == Family::none ? 1 : 0;
+  else if (asked < 0)
+    return asked;
   return static_cast<Answer>(listening != 0 ? Kind::listener : Kind::stream);
 }
 

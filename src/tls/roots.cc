@@ -92,7 +92,7 @@ std::vector<bssl::UniquePtr<X509>> readRoots(const RootPlaces& places) {
 }
 
 const Roots& systemRoots() {
-  static const Roots roots = load();
+  static const Roots& roots = *new Roots(load());  // as SessionCache::ofProcess
   return roots;
 }
 

@@ -112,9 +112,10 @@ Result<Session> Session::server(std::shared_ptr<const ServerPolicy> policy, Tran
 
 bool Session::start(Transport& transport) {
   SSL* const ssl = SSL_new(credentials_->context.get());
+  if (ssl == nullptr) return false;  // one that was there before stays for questions
   ssl_.reset(ssl);
   BIO* const bio = transport.bio();
-  if (ssl == nullptr || bio == nullptr) return false;
+  if (bio == nullptr) return false;
   BIO_up_ref(bio);
   SSL_set_bio(ssl, bio, bio);             // takes one reference for both
   SSL_set_shed_handshake_config(ssl, 1);  // what only the handshake needs goes with it

@@ -6,7 +6,8 @@
 namespace warren::tls {
 
 SessionCache& SessionCache::ofProcess() {
-  static SessionCache cache;
+  static SessionCache& cache =
+      *new SessionCache;  // never destroyed: a thread may serve while the process ends
   return cache;
 }
 

@@ -16,7 +16,8 @@ TicketKey freshKey() {
 }  // namespace
 
 TicketKeys& TicketKeys::ofProcess() {
-  static TicketKeys keys;
+  static TicketKeys& keys =
+      *new TicketKeys;  // never destroyed: a thread may serve while the process ends
   return keys;
 }
 
