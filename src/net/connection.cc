@@ -61,6 +61,7 @@ void Connection::constructData() {
 void Connection::connected(os::Fd fd, const Address& peer, bool adopted) {
   WARREN_CHECK(state_ == State::connecting || state_ == State::greeting);
   fd_ = fd.release();
+  if (state_ == State::connecting && peer.family() == Family::unix) set(kUnix);
   setRemote(peer);
   set(adopted ? kWritable | kAdopted : kWritable);
   cell_->tls != nullptr ? startTls(cell_->tls) : open();
@@ -71,7 +72,7 @@ void Connection::open() {
   ++reactor().stats().opened;
   call(cell_->table->open);
   if (state_ == State::closed) return;
-  if (has(kBounded)) armLinger();  // it was ended while connecting
+  if (has(kBounded) && !has(kHandshaking)) armLinger();  // it was ended while connecting
   if (queued() > 0 || has(kFinOwed)) reactor().flushLater(*this);
   if (has(kDrainOwed)) reactor().ready(*this);
 }
@@ -85,7 +86,6 @@ void Connection::setRemote(const Address& peer) {
   family_ = peer.family();
   remotePort_ = peer.port();
   remoteIp_ = peer.ip();
-  if (family_ == Family::unix) set(kUnix);
 }
 
 Result<void> Connection::dial(detail::ConnectRequest request) {
@@ -212,17 +212,23 @@ void Connection::onDeadline() {
   if (state_ == State::connecting) {
     return failed({Origin::kernel, ETIMEDOUT, Step::connect, target()});
   }
+  if (state_ == State::greeting) return refuseGreeting("it did not come in time");
   if (has(kHandshaking)) {
     return handshakeFailed({Origin::kernel, ETIMEDOUT, Step::handshake, target()});
   }
-  if (state_ == State::greeting) return refuseGreeting("it did not come in time");
   if (has(kDrainOwed)) set(kReset);  // the user has bytes left: whole or visibly broken
-  if (family_ != Family::unix) {     // nor shall the kernel keep its bytes for minutes
+  if (!has(kUnix)) {                 // nor shall the kernel keep its bytes for minutes
     const uint64_t patience =
         std::clamp(cell_->policy.linger.timeout.count(), kLeastDeadPeer, kMostDeadPeer);
     os::sys::setDeadPeer(fd_, static_cast<int>(patience));
   }
   finish({Origin::kernel, ETIMEDOUT, Step::linger});
+}
+
+bool Connection::keepsWaiting(uint64_t left) const {
+  if (!has(kHandshaking) || has(kReadable) || deadline_ == kNone) return false;
+  Timers& timers = reactor().timers();
+  return timers.at(deadline_).deadline <= timers.clock() + left;
 }
 
 // --- small verbs and facts -------------------------------------------------------------------------
@@ -301,17 +307,17 @@ Address Connection::localAddress() {
 }
 
 bool Connection::setNoDelay(bool on) {
-  return state_ == State::open && family_ != Family::unix && os::sys::setNoDelay(fd_, on) == 0;
+  return state_ == State::open && !has(kUnix) && os::sys::setNoDelay(fd_, on) == 0;
 }
 
 bool Connection::deadPeer(Duration after) {
-  if (state_ != State::open || family_ == Family::unix || !after.valid()) return false;
+  if (state_ != State::open || has(kUnix) || !after.valid()) return false;
   return after.count() <= kMostDeadPeer &&
          os::sys::setDeadPeer(fd_, static_cast<int>(after.count())) == 0;
 }
 
 bool Connection::setKeepAlive(bool on, Duration initialDelay) {
-  if (state_ != State::open || family_ == Family::unix || !initialDelay.valid()) return false;
+  if (state_ != State::open || has(kUnix) || !initialDelay.valid()) return false;
   const uint64_t seconds = (initialDelay.count() + 999) / 1000;
   return seconds <= INT16_MAX && os::sys::setKeepAlive(fd_, on, static_cast<int>(seconds)) == 0;
 }

@@ -52,8 +52,10 @@ class Connection : public base::Slot {
   // Bytes wait to be sent, here or with the user, who was told to wait for `drain`.
   bool full() const { return queued() > 0 || has(kDrainOwed); }
   bool hasData() const { return has(kHasData); }
-  // In a handshake, and it is the peer's turn.
-  bool keepsWaiting() const { return has(kHandshaking) && !has(kReadable); }
+  // The user's bytes go through.
+  bool established() const { return state_ == State::open && !has(kHandshaking); }
+  // In a handshake it is the peer's turn, and no more than `left` milliseconds are left.
+  bool keepsWaiting(uint64_t left) const;
   uint32_t nextInCell() const { return links_.nextInCell; }
 
   // --- what the reactor calls --------------------------------------------------------------------
@@ -154,7 +156,7 @@ class Connection : public base::Slot {
     kLocalAsked = 1 << 22,   // the local address is one of those facts
     kHandshaking = 1 << 23,  // TLS is not agreed on yet, in whichever state
     kPaused = 1 << 24,       // the user holds input back
-    kUnix = 1 << 25,         // short reads and writes say nothing of its queue
+    kUnix = 1 << 25,         // the descriptor is; short reads and writes say nothing of its queue
     kUnpausable = 1 << 26,   // its user may wait for a drain that will not come
     kSecure = 1 << 27,       // secure_, not cold_
     kInterrupted = 1 << 28,  // TLS: by a pause, in the middle of what had come

@@ -17,6 +17,8 @@ constexpr uint64_t kGreetingTime = 10'000;  // milliseconds
 Result<void> Connection::greet(os::Fd fd, const Address& peer, size_t maxHeader) {
   fd_ = fd.release();
   setRemote(peer);
+  if (peer.family() == Family::unix) set(kUnix);
+  if (cell_->tls != nullptr) beginHandshake();  // it takes the place of one from here on
   state_ = State::greeting;
   Cold* cold = needCold();
   TimerSlot* timer = reactor().timers().start(TimerKind::socketDeadline, index, kGreetingTime);

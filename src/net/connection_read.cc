@@ -31,7 +31,9 @@ void Connection::readWithinBudget(size_t used) {
   if (has(kHandshaking) && mayRead() && !reactor().takeHandshakeStep()) {
     return reactor().ready(*this);
   }
+  const bool shaking = has(kHandshaking);
   while (mayRead()) {
+    if (has(kHandshaking) && !shaking) return;  // `data` has begun one, and it waits its turn
     if (used >= reactor().options().readBudget) return reactor().ready(*this);
     if (has(kSecure)) {
       decryptKept();

@@ -95,6 +95,7 @@ Result<void> Connection::upgrade(const SharedTls& policy, Bytes leftover) {
 }
 
 void Connection::beginHandshake() {
+  if (has(kHandshaking)) return;  // it was greeted
   set(kHandshaking);
   ++cell_->handshakes;
 }
@@ -105,7 +106,7 @@ void Connection::endHandshake() {
   --cell_->handshakes;
   reactor().timers().cancel(deadline_);
   dropColdIfIdle();
-  if (Listener* listener = reactor().findListener(cell_->listener)) listener->reconsider();
+  if (Listener* listener = reactor().findListener(cell_->listener)) listener->onHandshakeEnd();
 }
 
 void Connection::handshaken() {
@@ -352,6 +353,7 @@ namespace warren::net {
 
 // No connection is ever secure in this build: nothing calls these.
 void Connection::startTls(const SharedTls&) {}
+void Connection::beginHandshake() {}
 void Connection::dropSecure() {}
 void Connection::decrypt(Bytes) {}
 void Connection::keep(Bytes) {}

@@ -247,8 +247,9 @@ void Connection::sendFin() {
   WARREN_CHECK(queued() == 0);
   clear(kFinOwed);
   set(kFinSent);
-  if (has(kReadDone)) return closeIfDone();  // closing the descriptor says it
-  os::sys::shutdown(fd_, os::sys::Side::write);
+  // Closing the descriptor says it, if nobody else has it.
+  if (!has(kReadDone) || has(kAdopted)) os::sys::shutdown(fd_, os::sys::Side::write);
+  closeIfDone();
 }
 
 // What the peer sent before is still to be read; then the socket is finished. Who has paused until

@@ -13,6 +13,12 @@ namespace warren::net {
 namespace {
 
 constexpr uint64_t kQuiet = 100;  // milliseconds
+constexpr uint64_t kStarting = UINT64_MAX;
+
+// What is not established yet is not quiet, nor is what has only just become so.
+uint64_t trafficOf(const Connection& socket) {
+  return socket.established() ? socket.bytesRead() + socket.bytesWritten() : kStarting;
+}
 
 }  // namespace
 
@@ -72,7 +78,7 @@ void Drain::count() {
     if (socket.state() == State::closed) return;
     const uint64_t number = socket.handle().number();
     if (!traffic_.contains(number)) ++seen_;
-    now[number] = socket.bytesRead() + socket.bytesWritten();
+    now[number] = trafficOf(socket);
   });
   traffic_.swap(now);
 }
@@ -81,10 +87,9 @@ void Drain::endQuiet() {
   const std::unordered_map<uint64_t, uint64_t> before = traffic_;
   count();
   forEachSocket([&](Connection& socket) {
-    if (socket.state() != State::open || socket.full()) return;
+    if (!socket.established() || socket.full()) return;
     const auto last = before.find(socket.handle().number());
-    const bool quiet =
-        last != before.end() && last->second == socket.bytesRead() + socket.bytesWritten();
+    const bool quiet = last != before.end() && last->second == trafficOf(socket);
     if (quiet) socket.end({});
   });
 }

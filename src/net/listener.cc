@@ -202,7 +202,7 @@ void Listener::stop(bool closeActive) {
     pauseAccepting();  // others may hold the descriptors too
     unbind(binding_, true);
     spare_.reset();
-    reactor_.timers().cancel(retryTimer_);
+    cancelTimers();
     if (referenced_) reactor_.dropReference();
     if (closeActive) closeSockets();
     reactor_.releaseCell(*cell_);
@@ -222,7 +222,7 @@ void Listener::abandon(bool forked) {
   if (!forked) pauseAccepting();
   unbind(binding_, !forked);
   spare_.reset();
-  reactor_.timers().cancel(retryTimer_);
+  cancelTimers();
   reactor_.releaseCell(*cell_);
 }
 
@@ -364,7 +364,7 @@ bool Listener::acceptFailed(Endpoint& endpoint, int error) {
 // is turned away with the spare descriptor, the others wait until some descriptor is closed or a
 // little time has passed.
 void Listener::starve(Endpoint& endpoint, int error) {
-  lookAgain(kRetry);
+  startTimer(retryTimer_, TimerKind::acceptRetry, kRetry);
   // Without memory for the timer either, it goes on being told: a busy listener, not a deaf one.
   if (retryTimer_ != kNone) pauseAccepting();
   if ((error == EMFILE || error == ENFILE) && spare_) {
@@ -419,33 +419,47 @@ void Listener::reconsider() {
   if (paused_ && !stopped_ && !full()) resumeAccepting();
 }
 
-void Listener::lookAgain(uint64_t delay) {
-  if (retryTimer_ != kNone) return;
-  TimerSlot* timer = reactor_.timers().start(TimerKind::acceptRetry, index, delay);
-  if (timer != nullptr) retryTimer_ = timer->index;
-}
-
-// Silent clients would keep all others out for the whole of handshakeTimeout, at the price of a connect.
-void Listener::hurry() {
-  const uint64_t limit = cell_->tls->handshakeTimeout.count();
-  if (limit > 0) lookAgain(std::max<uint64_t>(limit / kHurry, 1));
+// A handshake ends, which gives no descriptor back.
+void Listener::onHandshakeEnd() {
+  if (!starved_) reconsider();
 }
 
 void Listener::onRetryTime() {
   reactor_.timers().cancel(retryTimer_);
-  if (fullOfHandshakes()) cutSilent();
   reconsider();
-  if (paused_ && !stopped_ && fullOfHandshakes()) hurry();
 }
 
-// Nobody was accepted since the listener was full, so all of them have had their time.
-void Listener::cutSilent() {
+void Listener::startTimer(uint32_t& place, TimerKind kind, uint64_t delay) {
+  if (place != kNone) return;
+  TimerSlot* timer = reactor_.timers().start(kind, index, delay);
+  if (timer != nullptr) place = timer->index;
+}
+
+void Listener::cancelTimers() {
+  reactor_.timers().cancel(retryTimer_);
+  reactor_.timers().cancel(hurryTimer_);
+}
+
+// Silent clients would keep all others out for the whole of handshakeTimeout, at the price of a connect.
+// The timer goes on when there is room again: one that leaves a single place free is no better.
+void Listener::hurry() {
+  const uint64_t limit = cell_->tls->handshakeTimeout.count();
+  if (limit > 0) {
+    startTimer(hurryTimer_, TimerKind::handshakeHurry, std::max<uint64_t>(limit / kHurry, 1));
+  }
+}
+
+// Cuts those that are silent for a tenth of their time.
+void Listener::onHurryTime() {
+  reactor_.timers().cancel(hurryTimer_);
+  const uint64_t limit = cell_->tls->handshakeTimeout.count();
   base::Slab& slab = reactor_.slab();
   for (uint32_t at = cell_->firstSocket; at != kNone;) {
     auto* socket = static_cast<Connection*>(slab.at(at));
     at = socket->nextInCell();
-    if (socket->keepsWaiting()) socket->onDeadline();
+    if (socket->keepsWaiting(limit - limit / kHurry)) socket->onDeadline();
   }
+  if (!stopped_ && fullOfHandshakes()) hurry();
 }
 
 }  // namespace warren::net

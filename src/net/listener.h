@@ -11,6 +11,7 @@
 #include "base/slab.h"
 #include "net/handler_cell.h"
 #include "net/proxy_protocol.h"
+#include "net/timers.h"
 #include "net/token.h"
 #include "os/fd.h"
 #include "os/poller.h"
@@ -58,6 +59,8 @@ class Listener : public base::Slot {
   // Tells the user that a connection could not be accepted.
   void report(const Error& error);
   void onRetryTime();
+  void onHurryTime();
+  void onHandshakeEnd();
   void stop(bool closeActive);
   // The reactor goes away: closes without a handler being called.
   void abandon(bool forked);
@@ -97,9 +100,9 @@ class Listener : public base::Slot {
   void keepSpare();
   void pauseAccepting();
   void resumeAccepting();
-  void lookAgain(uint64_t delay);
+  void startTimer(uint32_t& place, TimerKind kind, uint64_t delay);
+  void cancelTimers();
   void hurry();
-  void cutSilent();
   void closeSockets();
 
   // What a listener behind proxies knows of them.
@@ -117,6 +120,7 @@ class Listener : public base::Slot {
   std::optional<Proxies> proxies_;
   os::Fd spare_;  // given up to shed a connection when there are no descriptors left
   uint32_t retryTimer_ = kNone;
+  uint32_t hurryTimer_ = kNone;
   bool paused_ = false;  // not watched
   ListenerStats stats_;
   bool starved_ = false;  // accepting failed, and it was reported

@@ -65,7 +65,6 @@ ReactorImpl::~ReactorImpl() {
   }
   ending_ = true;
   // First everything is made to say `closed`, so that what the user's destructors call does nothing.
-  drains_.clear();
   for (HandlerCell* cell = cells_; cell != nullptr; cell = cell->next) {
     ++cell->references;  // ours: neither sockets nor listeners delete it
     Listener* listener = findListener(cell->listener);
@@ -79,6 +78,7 @@ ReactorImpl::~ReactorImpl() {
       socket->state_ = State::closed;
     }
   }
+  drains_.clear();
   for (HandlerCell* cell = cells_; cell != nullptr;) {
     HandlerCell* next = cell->next;
     while (cell->firstSocket != kNone) {
@@ -211,6 +211,8 @@ void ReactorImpl::runTimer(TimerSlot& timer) {
       return static_cast<Connection*>(slab_.at(timer.owner))->onStagger();
     case TimerKind::acceptRetry:
       return static_cast<Listener*>(slab_.at(timer.owner))->onRetryTime();
+    case TimerKind::handshakeHurry:
+      return static_cast<Listener*>(slab_.at(timer.owner))->onHurryTime();
   }
 }
 

@@ -17,6 +17,7 @@ enum class TimerKind : uint8_t {
   socketDeadline,  // connecting or lingering takes too long
   dialStagger,     // time to try the next address
   acceptRetry,     // time to look for free descriptors again
+  handshakeHurry,  // a listener was full of handshakes a while ago
 };
 
 // One timer. Owner: the slab; whoever started it cancels it before the slot in `owner` goes.

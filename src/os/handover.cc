@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "os/fd.h"
+#include "os/platform.h"
 #include "os/sys.h"
 
 namespace warren {
@@ -127,7 +128,7 @@ Result<void> handOver(int unixSocket, int fd, std::string_view name) {
 #else
   constexpr int kFlags = 0;
 #endif
-#ifdef __APPLE__  // kernels that are older than the headers take no notice of the flag
+#if WARREN_DARWIN  // kernels that are older than the headers take no notice of the flag
   // Darwin answers EINVAL when the other end is gone, and would raise the signal in the send.
   const int on = 1;
   if (::setsockopt(unixSocket, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on) < 0) {

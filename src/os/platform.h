@@ -9,10 +9,16 @@
 #define WARREN_LINUX 0
 #endif
 
+#if defined(__APPLE__)
+#define WARREN_DARWIN 1
+#else
+#define WARREN_DARWIN 0
+#endif
+
 // WARREN_KQUEUE=1 may be given on the command line: the tests run that backend on Linux, over an
 // emulation of <sys/event.h>.
 #if !defined(WARREN_KQUEUE)
-#if defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) || \
+#if WARREN_DARWIN || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) || \
     defined(__DragonFly__)
 #define WARREN_KQUEUE 1
 #else

@@ -33,7 +33,7 @@ constexpr int kNoSignal = 0;  // SO_NOSIGPIPE instead: see adopt()
 
 // Darwin refuses more than INT_MAX bytes in a call, and for a moment tells of a connection that breaks by
 // EPROTOTYPE.
-#ifdef __APPLE__
+#if WARREN_DARWIN
 constexpr size_t kMostAtOnce = INT_MAX;
 Answer sent(Answer answer) { return answer == -EPROTOTYPE ? -ECONNRESET : answer; }
 #else

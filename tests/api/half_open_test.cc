@@ -1,7 +1,11 @@
 // The peer ends its side first: nothing it sent is lost, and our side stays open as long as we want.
 // Each way a socket comes to be with each kind of reader.
-#include <string>
+#include <unistd.h>
 
+#include <string>
+#include <utility>
+
+#include "os/fd.h"
 #include "support/catch.h"
 #include "support/net.h"
 #include "support/recorder.h"
@@ -171,6 +175,21 @@ TEST_CASE("our FIN first: what the peer still says is delivered, whatever the so
   pair.peer.shutdownWrite();
   runUntil(pair.reactor, [&] { return pair.told("close"); });
   REQUIRE(pair.events.of("socket") == Lines{"open", "data long answer", "end", "close clean"});
+}
+
+TEST_CASE("a peer that ended first sees our end, whoever else has the descriptor") {
+  RawSocket listening = RawSocket::listenTcp();
+  const int fd = RawSocket::connectTcp(listening.port()).release();
+  const os::Fd copy(::dup(fd));
+  RawSocket peer = listening.accept();
+  Reactor reactor;
+  ConnectOptions<> options{.fd = fd};
+  options.socket.data = [](Socket<> socket, Bytes bytes) { socket.send(bytes); };
+  REQUIRE(reactor.connect(std::move(options)));
+  peer.sendAll("question");
+  peer.shutdownWrite();
+  reactor.run();
+  REQUIRE(peer.readAll() == "question");
 }
 
 }  // namespace warren

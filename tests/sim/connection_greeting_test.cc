@@ -55,6 +55,17 @@ TEST_CASE("a unix listener reads PROXY headers without a list of who is trusted"
   REQUIRE(log.socket.proxyHeader()->source.text() == "10.1.2.3:4000");
 }
 
+TEST_CASE("a PROXY header with a unix address makes no unix socket of a TCP one", "[proxy]") {
+  Proxied world;
+  world.settle();
+  Peer peer = world.kernel.connect(80);
+  const std::string header("\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8", 16);
+  peer.send(header + std::string(216, '\0'));
+  world.settle();
+  REQUIRE(world.log.socket.remoteAddress().family() == Family::unix);
+  REQUIRE(Socket<>(world.log.socket).setNoDelay(false));
+}
+
 TEST_CASE("an adopted TCP listener needs a list of who is trusted with PROXY headers", "[proxy]") {
   World world;
   Log log;

@@ -631,6 +631,23 @@ TEST_CASE("a Data that drains its reactor while that is destroyed is refused") {
   REQUIRE(answer.error().is(Usage::closed));
 }
 
+TEST_CASE("what a drain holds may close sockets as the reactor goes, and no handler hears of it") {
+  World world;
+  Log log;
+  ListenOptions<> options{.hostname = "127.0.0.1", .port = 80, .socket = keeping(log)};
+  REQUIRE(world.reactor.listen(std::move(options)));
+  world.kernel.connect(80);
+  world.settle();
+  struct Closing {
+    Socket<> socket;
+    ~Closing() { socket.close(); }
+  };
+  const auto closing = [&log] { return std::make_shared<Closing>(Socket<>(log.socket)); };
+  REQUIRE(world.reactor.drain(1h, [held = closing()](const Drained&) {}));
+  world.shutDown();
+  REQUIRE(log.text() == "open");
+}
+
 TEST_CASE("a listener that another one's handlers own is stopped with it, once") {
   World world;
   Log log;

@@ -1,4 +1,5 @@
 // TLS on a kernel that does as it is told: what a real one does too rarely to be tested on.
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <memory>
@@ -312,22 +313,27 @@ TEST_CASE("a socket that acceptError closes as its handshake is done hears nothi
 
 // --- many at once --------------------------------------------------------------------------------------
 
-TEST_CASE("silent clients fill maxHandshakes for a tenth of handshakeTimeout, not for all of it",
-          "[tls]") {
-  World world;
-  Log log;
+// A TLS listener with few places for handshakes, each client of which may fail.
+ListenOptions<> crowded(Log& log, size_t maxHandshakes, Duration handshakeTimeout) {
   ListenOptions<> options;
   options.hostname = "127.0.0.1";
   options.port = 80;
   TlsOptions tls = serverTls();
-  tls.maxHandshakes = 3;
-  tls.handshakeTimeout = 10s;
+  tls.maxHandshakes = maxHandshakes;
+  tls.handshakeTimeout = handshakeTimeout;
   options.tls = tls;
   options.socket = keeping(log);
   options.socket.error = [&log](Socket<> socket, const Error& error) {
     log.note(socket, describe(error));
   };
-  const auto listener = world.reactor.listen(std::move(options)).value();
+  return options;
+}
+
+TEST_CASE("silent clients fill maxHandshakes for a tenth of handshakeTimeout, not for all of it",
+          "[tls]") {
+  World world;
+  Log log;
+  const auto listener = world.reactor.listen(crowded(log, 3, 10s)).value();
   Peer begun = world.kernel.connect(80);
   begun.send("\x16");  // has said something, and it is still its turn
   const std::array silent = {world.kernel.connect(80), world.kernel.connect(80)};
@@ -348,17 +354,153 @@ TEST_CASE("silent clients fill maxHandshakes for a tenth of handshakeTimeout, no
   REQUIRE(far.ready());
 }
 
+TEST_CASE("silent clients that leave one place free are cut as well", "[tls]") {
+  World world;
+  Log log;
+  REQUIRE(world.reactor.listen(crowded(log, 3, 10s)));
+  const std::array silent = {world.kernel.connect(80), world.kernel.connect(80)};
+  world.settle();
+  for (int client = 0; client < 5; ++client) {
+    Far far = Far::client(world.kernel.connect(80));
+    for (int turn = 0; turn < 4; ++turn) {
+      far.turn();
+      world.settle();
+    }
+    REQUIRE(far.ready());
+    far.peer.reset();
+    world.kernel.advance(250ms);
+    world.settle();
+  }
+  REQUIRE(world.reactor.stats().handshakes == 5);
+  REQUIRE(world.reactor.stats().handshakeFailures == silent.size());
+}
+
+TEST_CASE("behind proxies a connection takes the place of a handshake before its header has come",
+          "[tls]") {
+  World world;
+  Log log;
+  ListenOptions<> options = crowded(log, 2, 10s);
+  options.proxyProtocol = ProxyProtocol{.trusted = {"127.0.0.1"}};
+  size_t refused = 0;
+  options.acceptError = [&refused](const Error&) { ++refused; };
+  const auto listener = world.reactor.listen(std::move(options)).value();
+  std::vector<Peer> peers;
+  for (int client = 0; client < 5; ++client) peers.push_back(world.kernel.connect(80));
+  world.settle();
+  REQUIRE(listener.stats().accepted == 2);
+  peers[0].send("PROXY UNKNOWN\r\n");
+  world.settle();
+  REQUIRE(listener.stats().accepted == 2);
+  peers[1].send("something else");
+  world.settle();
+  REQUIRE(refused == 1);
+  REQUIRE(listener.stats().accepted == 3);
+  peers[0].close();
+  world.settle();
+  REQUIRE(listener.stats().accepted == 4);
+}
+
+TEST_CASE("without descriptors the end of a handshake turns no further client away", "[tls]") {
+  World world;
+  Log log;
+  REQUIRE(world.reactor.listen(crowded(log, 100, 10s)));
+  world.settle();
+  world.kernel.descriptorLimit(world.kernel.openDescriptors().size() + 1);
+  Far far = Far::client(world.kernel.connect(80));
+  const std::array waiting = {world.kernel.connect(80), world.kernel.connect(80)};
+  world.settle();
+  REQUIRE(waiting[0].ended());
+  for (int turn = 0; turn < 4; ++turn) {
+    far.turn();
+    world.settle();
+  }
+  REQUIRE(far.ready());
+  REQUIRE_FALSE(waiting[1].ended());
+}
+
+TEST_CASE("a drain leaves a socket alone whose handshake has just been agreed on", "[tls]") {
+  Secured world;
+  bool done = false;
+  REQUIRE(world.reactor.drain(10s, [&done](const Drained&) { done = true; }));
+  world.kernel.advance(90ms);
+  world.shakeHands();
+  world.kernel.advance(10ms);
+  world.settle();
+  REQUIRE(world.socket.readyState() == ReadyState::open);
+  world.far.send("question");
+  world.settle();
+  REQUIRE(world.log.input == "question");
+  for (int tick = 0; tick < 2; ++tick) {
+    world.kernel.advance(100ms);
+    world.settle();
+  }
+  REQUIRE(world.socket.readyState() == ReadyState::ended);
+  world.far.turn();
+  world.far.end();
+  world.peer.close();
+  world.settle();
+  REQUIRE(done);
+}
+
+TEST_CASE("a socket that ends in open waits for its handshake as long as handshakeTimeout says",
+          "[tls]") {
+  World world;
+  Log log;
+  ListenOptions<> options = crowded(log, 0, 0s);
+  options.linger.timeout = 300ms;
+  options.socket.open = [](Socket<> socket) { socket.end("bye"); };
+  options.socket.handshake = [&log](Socket<> socket, bool fine, const Error&) {
+    log.note(socket, fine ? "handshake" : "no handshake");
+  };
+  REQUIRE(world.reactor.listen(std::move(options)));
+  Far far = Far::client(world.kernel.connect(80));
+  world.settle();
+  world.kernel.advance(1h);
+  world.settle();
+  REQUIRE(log.text() == "");
+  for (int turn = 0; turn < 4; ++turn) {
+    far.turn();
+    world.settle();
+  }
+  REQUIRE(far.plain == "bye");
+  REQUIRE(log.text() == "handshake");
+}
+
+TEST_CASE("handshakes that data begins on sockets with a timeout keep to the budget of the turn",
+          "[tls]") {
+  ReactorOptions reactorOptions;
+  reactorOptions.handshakeBudget = 1;
+  World world(reactorOptions);
+  Log log;
+  ListenOptions<> options{.hostname = "127.0.0.1", .port = 80, .socket = keeping(log)};
+  options.socket.open = [](Socket<> socket) { REQUIRE(socket.idleTimeout(1h)); };
+  options.socket.data = [](Socket<> socket, Bytes bytes) {
+    REQUIRE(socket.upgradeTls(serverTls(), bytes.subspan(9), Leftover::feed));
+  };
+  REQUIRE(world.reactor.listen(std::move(options)));
+  std::vector<Far> clients;
+  for (int client = 0; client < 8; ++client)
+    clients.push_back(Far::client(world.kernel.connect(80)));
+  world.settle();
+  for (Far& far : clients) {
+    far.peer.send("STARTTLS\n");
+    far.turn();
+  }
+  const auto answered = [&clients] {
+    return std::count_if(clients.begin(), clients.end(),
+                         [](const Far& far) { return far.peer.readable() > 0; });
+  };
+  for (ptrdiff_t turn = 0; answered() < std::ssize(clients); ++turn) {
+    REQUIRE(answered() <= turn);
+    world.reactor.step();
+  }
+}
+
 TEST_CASE("a listener that is full of handshakes for seconds looks at them every tenth", "[tls]") {
   World world;
   size_t cut = 0;
-  ListenOptions<> options;
-  options.hostname = "127.0.0.1";
-  options.port = 80;
-  TlsOptions tls = serverTls();
-  tls.maxHandshakes = 1;
-  tls.handshakeTimeout = 10s;
-  options.tls = tls;
-  options.socket.data = [](Socket<>, Bytes) {};
+  Log log;
+  ListenOptions<> options = crowded(log, 1, 10s);
   options.socket.error = [&cut](Socket<>, const Error&) { ++cut; };
   const auto listener = world.reactor.listen(std::move(options)).value();
   std::vector<Peer> silent;
