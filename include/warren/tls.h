@@ -92,8 +92,8 @@ struct TlsOptions {
   // From the TCP connection, or the end of its PROXY header, to the end of the handshake; zero: no limit.
   Duration handshakeTimeout = std::chrono::seconds(10);
   // Server: handshakes of one listener under way at a time. Beyond it, connections wait in the kernel's
-  // queue, and clients that keep a handshake waiting for a tenth of handshakeTimeout fail as at its end:
-  // silent ones keep nobody out for long. 0: no limit. How many go on in a turn is
+  // queue, and clients that keep their handshakes waiting for a tenth of handshakeTimeout, or up to two,
+  // fail as at its end: silent ones keep nobody out for long. 0: no limit. How many go on in a turn is
   // ReactorOptions::handshakeBudget. Not for what upgradeTls begins.
   size_t maxHandshakes = 4096;
   // Gets lines in the form of SSLKEYLOGFILE, on the thread of the connection. Must not throw, nor

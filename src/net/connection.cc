@@ -167,6 +167,7 @@ void Connection::onReady(const os::Event& event) {
     if (state_ == State::connecting || state_ == State::closed) return;
   }
   set(event.ready & kLatches);
+  if (event.is(os::kReadable)) clear(kWaitedFor);
   if (state_ == State::greeting) return readGreeting();
   if (event.is(os::kBroken) && has(kReadDone) && state_ == State::open) return broken();
   // Cryptography waits until those that are open have had this turn's events.
@@ -225,10 +226,11 @@ void Connection::onDeadline() {
   finish({Origin::kernel, ETIMEDOUT, Step::linger});
 }
 
-bool Connection::keepsWaiting(uint64_t left) const {
+bool Connection::keepsWaiting() {
   if (!has(kHandshaking) || has(kReadable) || deadline_ == kNone) return false;
-  Timers& timers = reactor().timers();
-  return timers.at(deadline_).deadline <= timers.clock() + left;
+  const bool still = has(kWaitedFor);
+  set(kWaitedFor);
+  return still;
 }
 
 // --- small verbs and facts -------------------------------------------------------------------------

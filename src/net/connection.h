@@ -54,8 +54,9 @@ class Connection : public base::Slot {
   bool hasData() const { return has(kHasData); }
   // The user's bytes go through.
   bool established() const { return state_ == State::open && !has(kHandshaking); }
-  // In a handshake it is the peer's turn, and no more than `left` milliseconds are left.
-  bool keepsWaiting(uint64_t left) const;
+  // In a handshake, or before its PROXY header, it is the peer's turn; it was when this was asked last, and
+  // nothing has come since.
+  bool keepsWaiting();
   uint32_t nextInCell() const { return links_.nextInCell; }
 
   // --- what the reactor calls --------------------------------------------------------------------
@@ -162,6 +163,7 @@ class Connection : public base::Slot {
     kInterrupted = 1 << 28,  // TLS: by a pause, in the middle of what had come
     kNotified = 1 << 29,     // TLS: our close_notify is on its way, or gone
     kTlsFailed = 1 << 30,    // nothing goes through the session any more, in either direction
+    kWaitedFor = 1u << 31,   // by keepsWaiting
     // With one of these there is more to an event than input.
     kUnquiet = kEnded | kBroken | kMuted | kReadDone | kFinOwed | kDrainOwed | kBounded |
                kIdleTimeout | kHandshaking | kPaused | kUnix | kSecure,

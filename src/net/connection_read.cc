@@ -128,6 +128,8 @@ void Connection::onPeerEnd() {
 // owed, whose user has bytes left.
 void Connection::answerEnd() {
   if (state_ == State::open && !cell_->policy.allowHalfOpen) {
+    // Nearly always nothing is left to say, and closing the descriptor says that.
+    if (!has(kDrainOwed | kWriteDead | kSecure | kAdopted) && queued() == 0) return finish({});
     set(kBounded);
     if (!has(kDrainOwed)) {
       if (acceptsWrites()) set(kFinOwed);

@@ -16,8 +16,9 @@ namespace sys = os::sys;
 
 namespace {
 
-constexpr uint64_t kRetry = 100;       // milliseconds until a starved listener looks again
-constexpr uint64_t kHurry = 10;        // of handshakeTimeout: what a full listener has patience for
+constexpr uint64_t kRetry = 100;  // milliseconds until a starved listener looks again
+constexpr uint64_t kHurry =
+    10;  // of handshakeTimeout: how often a full listener looks for silent clients
 constexpr int kSamePortAttempts = 16;  // to find one port that is free on several addresses
 
 Error kernelError(sys::Answer answer, Step step, std::string what) {
@@ -419,9 +420,9 @@ void Listener::reconsider() {
   if (paused_ && !stopped_ && !full()) resumeAccepting();
 }
 
-// A handshake ends, which gives no descriptor back.
+// A handshake ends, which gives no descriptor back to one that waits for some.
 void Listener::onHandshakeEnd() {
-  if (!starved_) reconsider();
+  if (retryTimer_ == kNone) reconsider();
 }
 
 void Listener::onRetryTime() {
@@ -449,15 +450,14 @@ void Listener::hurry() {
   }
 }
 
-// Cuts those that are silent for a tenth of their time.
+// Cuts those that were silent last time, and since.
 void Listener::onHurryTime() {
   reactor_.timers().cancel(hurryTimer_);
-  const uint64_t limit = cell_->tls->handshakeTimeout.count();
   base::Slab& slab = reactor_.slab();
   for (uint32_t at = cell_->firstSocket; at != kNone;) {
     auto* socket = static_cast<Connection*>(slab.at(at));
     at = socket->nextInCell();
-    if (socket->keepsWaiting(limit - limit / kHurry)) socket->onDeadline();
+    if (socket->keepsWaiting()) socket->onDeadline();
   }
   if (!stopped_ && fullOfHandshakes()) hurry();
 }

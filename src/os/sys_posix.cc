@@ -152,7 +152,7 @@ Answer send(int fd, Bytes bytes) {
 Answer sendSegments(int fd, std::span<const Bytes> segments) {
   WARREN_CHECK(segments.size() <= kMaxSegments);
   const auto big = [](Bytes bytes) { return bytes.size() > kMostAtOnce / kMaxSegments; };
-  if (std::any_of(segments.begin(), segments.end(), big)) {
+  if (WARREN_DARWIN && std::any_of(segments.begin(), segments.end(), big)) {
     return send(fd, *std::find_if(segments.begin(), segments.end(),
                                   [](Bytes bytes) { return !bytes.empty(); }));
   }
