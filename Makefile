@@ -329,7 +329,7 @@ run:
 
 test:
 	@CATCH2='$(CATCH2)' $(PREPARE) test
-	+@$(SUBMAKE) all examples test-programs
+	+@$(SUBMAKE) all $(if $(filter tests/examples/%,$(or $(TEST_FILES),tests/examples/all)),examples) test-programs
 	@WARREN_EXAMPLES='$(abspath $(BUILD)/examples)' tests/run -t $(TEST_SECONDS) -f '$(TESTS)' $(TEST_PROGRAMS)
 
 stress:
@@ -417,9 +417,8 @@ check-cross check-macos:
 
 # clang-tidy counts on stderr what it does not show. cppcheck is better off without BoringSSL's headers; it
 # takes what placement new makes for uninitialised, and gives up on options.cc. To clang-tidy a floor is one
-# unit, since what all its files include takes longer than they do; names of src/api would clash. The longest
-# comes first.
-TIDY_FLOORS := net $(if $(filter 1,$(TLS)),tls) os base
+# unit, since what all its files include takes longer than they do. The longest comes first.
+TIDY_FLOORS := net $(if $(filter 1,$(TLS)),tls) os base api
 tidy:
 	@for tool in $(CLANG_TIDY) $(CPPCHECK); do \
 	  command -v $$tool >/dev/null || { echo "no $$tool; run third_party/install ci" >&2; exit 1; }; done
@@ -429,7 +428,7 @@ tidy:
 	$(NEED_BORINGSSL)@mkdir -p $(BUILD)/tidy && for floor in $(TIDY_FLOORS); do \
 	  for source in $(SOURCES); do case $$source in (src/$$floor/*) \
 	    echo "#line 1 \"$$source\""; cat $$source ;; esac; done > $(BUILD)/tidy/$$floor.cc; done
-	@printf '%s\n' $(TIDY_FLOORS:%=$(BUILD)/tidy/%.cc) $(filter src/api/%,$(SOURCES)) | xargs -P $(JOBS) -I {} sh -c \
+	@printf '%s\n' $(TIDY_FLOORS:%=$(BUILD)/tidy/%.cc) | xargs -P $(JOBS) -I {} sh -c \
 	  '$(CLANG_TIDY) --quiet --config-file=.clang-tidy {} -- $(EVERY_FLAGS) $(LIBRARY_FLAGS) 2>/dev/null || \
 	    { echo "clang-tidy: {}"; exit 1; }'
 

@@ -105,7 +105,7 @@ void defer(net::ReactorImpl& reactor, Callback<> function) { reactor.defer(std::
 
 namespace {
 
-net::TimerSlot* find(const detail::HandleId& id) {
+net::TimerSlot* timerOf(const detail::HandleId& id) {
   if (id.reactor == nullptr) return nullptr;
   net::TimerSlot* timer = id.reactor->findTimer({id.index, id.generation});
   return timer != nullptr && timer->alive ? timer : nullptr;
@@ -114,20 +114,20 @@ net::TimerSlot* find(const detail::HandleId& id) {
 }  // namespace
 
 void Timer::cancel() const {
-  if (net::TimerSlot* timer = find(id_)) id_.reactor->cancelTask(*timer);
+  if (net::TimerSlot* timer = timerOf(id_)) id_.reactor->cancelTask(*timer);
 }
 
-bool Timer::active() const { return find(id_) != nullptr; }
+bool Timer::active() const { return timerOf(id_) != nullptr; }
 
 void Timer::ref() const {
-  net::TimerSlot* timer = find(id_);
+  net::TimerSlot* timer = timerOf(id_);
   if (timer == nullptr || timer->referenced) return;
   timer->referenced = true;
   id_.reactor->addReference();
 }
 
 void Timer::unref() const {
-  net::TimerSlot* timer = find(id_);
+  net::TimerSlot* timer = timerOf(id_);
   if (timer == nullptr || !timer->referenced) return;
   timer->referenced = false;
   id_.reactor->dropReference();

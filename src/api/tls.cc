@@ -10,7 +10,7 @@ TlsFacts SocketHandle::tls() const { return TlsFacts(id_); }
 
 namespace {
 
-tls::Session* find(const detail::SocketId& id) {
+tls::Session* sessionOf(const detail::SocketId& id) {
   const net::Connection* socket = net::find(id);
   return socket != nullptr && socket->secure() != nullptr ? &socket->secure()->session : nullptr;
 }
@@ -18,13 +18,13 @@ tls::Session* find(const detail::SocketId& id) {
 // What `question` is answered by the session, or nothing.
 template <class Question>
 auto ask(const detail::SocketId& id, const Question& question) {
-  tls::Session* const session = find(id);
+  tls::Session* const session = sessionOf(id);
   return session != nullptr ? question(*session) : decltype(question(*session))();
 }
 
 }  // namespace
 
-TlsFacts::operator bool() const { return find(id_) != nullptr; }
+TlsFacts::operator bool() const { return sessionOf(id_) != nullptr; }
 
 bool TlsFacts::authorized() const {
   return ask(id_, [](auto& session) { return session.authorized(); });
@@ -67,7 +67,7 @@ std::vector<std::string> TlsFacts::sharedSignatureAlgorithms() const {
 }
 Result<std::string> TlsFacts::exportKeyingMaterial(size_t size, std::string_view label,
                                                    std::string_view context) const {
-  const tls::Session* session = find(id_);
+  const tls::Session* session = sessionOf(id_);
   if (session == nullptr) return Error(Usage::closed, Step::none, "the socket has no TLS session");
   return session->exportKeyingMaterial(size, label, context);
 }
