@@ -642,8 +642,8 @@ TEST_CASE("what a drain holds may close sockets as the reactor goes, and no hand
     Socket<> socket;
     ~Closing() { socket.close(); }
   };
-  const auto closing = [&log] { return std::make_shared<Closing>(Socket<>(log.socket)); };
-  REQUIRE(world.reactor.drain(1h, [held = closing()](const Drained&) {}));
+  std::shared_ptr<Closing> closing(new Closing{Socket<>(log.socket)});
+  REQUIRE(world.reactor.drain(1h, [held = std::move(closing)](const Drained&) {}));
   world.shutDown();
   REQUIRE(log.text() == "open");
 }
