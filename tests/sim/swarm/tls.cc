@@ -52,7 +52,7 @@ void Player::upgrade(User& user, uint32_t choice) {
 }
 
 Result<void> Player::tryUpgrade(User& user, Bytes leftover, Leftover policy) {
-  const bool before = user.sealed;
+  const bool possible = !user.sealed && user.opened && !user.finished && !user.endTold;
   const bool refuses = policy == Leftover::fail && !leftover.empty();
   const std::string fed(policy == Leftover::feed ? asText(leftover) : "");
   const TlsManner manner{.old = user.key % 5 == 0, .tolerant = user.group->manner.tolerant};
@@ -62,8 +62,8 @@ Result<void> Player::tryUpgrade(User& user, Bytes leftover, Leftover policy) {
     checkRefusal(user, done.error(), refuses);
     return done;
   }
-  expect(!refuses && !before && user.opened && !user.finished && !user.endTold, user,
-         "an upgrade was taken that makes no sense");
+  expect(!refuses && possible, user, "an upgrade was taken that makes no sense");
+  if (!user.live()) return done;  // no memory for `leftover`: `close` has told
   expect(user.socket.unsentBytes() == 0, user, "an upgrade was taken before what is queued");
   user.sealed = true;
   user.sealedAt = now();
