@@ -218,7 +218,8 @@ void Connection::onDeadline() {
     return handshakeFailed({Origin::kernel, ETIMEDOUT, Step::handshake, target()});
   }
   if (has(kDrainOwed)) set(kReset);  // the user has bytes left: whole or visibly broken
-  if (!has(kUnix)) {                 // nor shall the kernel keep its bytes for minutes
+  // Nor shall the kernel keep its own for minutes.
+  if (!has(kUnix)) {
     const uint64_t patience =
         std::clamp(cell_->policy.linger.timeout.count(), kLeastDeadPeer, kMostDeadPeer);
     os::sys::setDeadPeer(fd_, static_cast<int>(patience));

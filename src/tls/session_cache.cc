@@ -6,8 +6,8 @@
 namespace warren::tls {
 
 SessionCache& SessionCache::ofProcess() {
-  static SessionCache& cache =
-      *new SessionCache;  // never destroyed: a thread may serve while the process ends
+  // Never destroyed: a thread may still serve while the process ends.
+  static SessionCache& cache = *new SessionCache;
   return cache;
 }
 

@@ -16,8 +16,7 @@ TicketKey freshKey() {
 }  // namespace
 
 TicketKeys& TicketKeys::ofProcess() {
-  static TicketKeys& keys =
-      *new TicketKeys;  // never destroyed: a thread may serve while the process ends
+  static TicketKeys& keys = *new TicketKeys;  // as SessionCache::ofProcess
   return keys;
 }
 
