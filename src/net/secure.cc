@@ -69,11 +69,9 @@ Result<SharedTls> dialedTls(const TlsSetting& setting, const std::string& host) 
   TlsPolicy policy = limitsOf(*setting);
   policy.client = std::move(*credentials);
   policy.session = setting->session;
-  policy.host = setting->serverName.empty() ? host : setting->serverName;
-  if (policy.host.empty() && setting->rejectUnauthorized) {
-    return Error(Usage::missing, Step::options,
-                 "tls.serverName is required where no host is dialed: whom else to verify?");
-  }
+  Result<std::string> expected = tls::Session::expectedHost(*policy.client, host);
+  if (!expected) return expected.error();
+  policy.host = std::move(*expected);
   return SharedTls(std::make_shared<const TlsPolicy>(std::move(policy)));
 }
 

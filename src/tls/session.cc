@@ -75,20 +75,26 @@ const Error& Session::error() const {
 
 // --- making one --------------------------------------------------------------------------------
 
+Result<std::string> Session::expectedHost(const Credentials& credentials, const std::string& host) {
+  const std::string& asked = credentials.serverName.empty() ? host : credentials.serverName;
+  std::string expected = canonicalHost(asked);
+  if (expected.empty() && credentials.rejectUnauthorized) {
+    return Error(Usage::missing, Step::options,
+                 "tls.serverName is required where no host is dialed: whom else to verify?");
+  }
+  if (expected.size() > 255 || expected.find('\0') != std::string::npos) {
+    return Error(Usage::invalid, Step::options, "\"" + expected + "\" is no name to ask for");
+  }
+  return expected;
+}
+
 Result<Session> Session::client(std::shared_ptr<const Credentials> credentials,
                                 const std::string& host, Transport& transport) {
   WARREN_CHECK(credentials != nullptr && credentials->role == Role::client);
-  const std::string& asked = credentials->serverName.empty() ? host : credentials->serverName;
-  const std::string expected = canonicalHost(asked);
-  if (expected.empty() && credentials->rejectUnauthorized) {
-    return Error(Usage::missing, Step::handshake,
-                 "serverName is required where no host is dialed: whom else to verify?");
-  }
-  if (expected.size() > 255 || expected.find('\0') != std::string::npos) {
-    return Error(Usage::invalid, Step::handshake, "\"" + expected + "\" is no name to ask for");
-  }
+  Result<std::string> expected = expectedHost(*credentials, host);
+  if (!expected) return expected.error();
   Session session(std::move(credentials));
-  session.aside().host = expected;
+  session.aside().host = std::move(*expected);
   const ErrorScope scope;
   const bool started = session.start(transport) && session.startClient();
   if (started) session.offerCached();

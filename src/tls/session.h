@@ -32,6 +32,10 @@ struct Verdict;
 // Invariant: once it has failed it stays so, and touches neither input nor output.
 class Session {
  public:
+  // Whom a client must find: the option serverName or the host that was dialed, in its canonical form;
+  // empty where there is neither and nobody is verified.
+  //   errors  Usage::missing, Usage::invalid
+  static Result<std::string> expectedHost(const Credentials& credentials, const std::string& host);
   // `host` is what was dialed: a name is asked for (SNI) and verified, an address is verified only.
   // Without a host, a server name in the options stands in for it.
   static Result<Session> client(std::shared_ptr<const Credentials> credentials,

@@ -224,7 +224,7 @@ TEST_CASE("a jump costs what it expires, however far it goes", "[timer_wheel]") 
 }
 
 TEST_CASE("a wheel does what a sorted list does", "[timer_wheel]") {
-  const auto seed = GENERATE(range(1u, 101u));
+  const auto seed = GENERATE(range(1u, 301u));
   CAPTURE(seed);
   std::mt19937_64 random(seed);
   const auto chance = [&random](uint64_t percent) { return random() % 100 < percent; };
