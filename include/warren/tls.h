@@ -74,7 +74,8 @@ struct TlsOptions {
   std::vector<std::string> alpn{};
   // Server: ask for a certificate of the client.
   bool requestCert = false;
-  // Refuse a peer whose certificate does not verify. Servers verify only if they ask.
+  // Refuse a peer whose certificate does not verify. Servers verify only if they ask. RSA keys of fewer than
+  // 2048 bits and signatures with MD5 or SHA-1 do not verify, nor does a peer that nobody has named.
   bool rejectUnauthorized = true;
   TlsVersion minVersion = TlsVersion::tls12;
   TlsVersion maxVersion = TlsVersion::tls13;
@@ -102,7 +103,7 @@ struct TlsOptions {
   size_t maxSendFragment = 16384;  // 512..16384
   size_t maxCertificateChain = size_t{100}
                                << 10;  // bytes taken from the peer, from 16 KiB to below 16 MiB
-  std::string ocspResponse{};          // server: DER, stapled
+  std::string ocspResponse{};          // server: DER, stapled where the first pair is shown
   bool tolerateTruncation = false;     // a FIN without close_notify is an end like any other
   // Client: resume the last session with the same host, trust and own certificate, of any socket of
   // this process. It keeps those of 256 hosts; the one that was not used for longest goes.

@@ -13,8 +13,9 @@
 
 namespace warren {
 
-// A view of a socket's TLS: `socket.tls()`. On plain sockets, and once the socket is closed, it is
-// false and its facts are empty. Facts of the handshake are empty before it is done.
+// A view of a socket's TLS: `socket.tls()`. On plain sockets it is false and its facts are empty,
+// and so it becomes after `close`, once nothing is left to deliver. Facts of the handshake are empty before
+// it is done.
 class TlsFacts {
  public:
   TlsFacts() = default;

@@ -79,6 +79,10 @@ constexpr CodeName kVerifyNames[] = {
     {65, "INVALID_CALL"},
     {66, "STORE_LOOKUP"},
     {67, "NAME_CONSTRAINTS_WITHOUT_SANS"},
+    // warren's own, by OpenSSL's names: see verify.cc
+    {166, "EE_KEY_TOO_SMALL"},
+    {167, "CA_KEY_TOO_SMALL"},
+    {168, "CA_MD_TOO_WEAK"},
 };
 
 // SSL_R_ numbers of BoringSSL, which never change their meaning; from 1000 on alerts of the peer.

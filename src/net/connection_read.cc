@@ -60,7 +60,12 @@ size_t Connection::took(Answer count) {
   // there already gives no second edge, one still to come is an edge of its own. Unix sockets also
   // stop behind a message that brought descriptors.
   if (size < ReactorImpl::kReceiveBuffer && !has(kEnded | kUnix)) clear(kReadable);
-  has(kSecure) ? decrypt(bytes) : received(bytes);
+  if (!has(kSecure)) {
+    received(bytes);
+  } else {
+    pushIdleTimeout();  // a record may take longer than that to be whole
+    decrypt(bytes);
+  }
   return size;
 }
 

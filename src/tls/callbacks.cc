@@ -94,6 +94,23 @@ bool setPair(SSL* ssl, const Pair& pair) {
   return SSL_set_chain_and_key(ssl, chain.data(), chain.size(), pair.key.get(), nullptr) == 1;
 }
 
+bool staple(SSL* ssl, const Credentials& credentials) {
+  const std::string& response = credentials.ocspResponse;
+  return response.empty() || SSL_set_ocsp_response(ssl, octets(response), response.size()) != 0;
+}
+
+// Kinds of keys as bits.
+constexpr uint8_t bitOf(KeyKind kind) {
+  return static_cast<uint8_t>(1u << static_cast<unsigned>(kind));
+}
+
+// By its number in TLS.
+int groupOf(KeyKind kind) {
+  return kind == KeyKind::p256   ? SSL_CURVE_SECP256R1
+         : kind == KeyKind::p384 ? SSL_CURVE_SECP384R1
+                                 : SSL_CURVE_SECP521R1;
+}
+
 }  // namespace
 
 void Callbacks::install(SSL_CTX* context, const Credentials& credentials) {
@@ -124,6 +141,11 @@ void Callbacks::note(const SSL* ssl, Verdict verdict) {
 }
 
 bool Callbacks::rejects(const SSL* ssl) { return sessionOf(ssl).rejectUnauthorized_; }
+
+bool Callbacks::expectsNobody(const SSL* ssl) {
+  const Session& session = sessionOf(ssl);
+  return session.isClient() && session.aside_->host.empty();
+}
 
 // --- transport ---------------------------------------------------------------------------------
 
@@ -163,9 +185,12 @@ ssl_select_cert_result_t Callbacks::chooseCredentials(const SSL_CLIENT_HELLO* he
   Session& session = sessionOf(hello->ssl);
   const std::string name = askedName(hello->ssl);
   const ServerPolicy& policy = *session.aside_->policy;
-  if (name.empty() && evades(policy)) return ssl_select_cert_error;
+  const bool insists =
+      session.ownVerifyMode_ && session.requestCert_ && session.rejectUnauthorized_;
+  if (name.empty() && !insists && evades(policy)) return ssl_select_cert_error;
   if (!session.follow(policy.choose(name))) return ssl_select_cert_error;
   noteCiphers(session, *hello);
+  noteCurves(session, *hello);
   return ssl_select_cert_success;
 }
 
@@ -187,6 +212,22 @@ void Callbacks::noteCiphers(Session& session, const SSL_CLIENT_HELLO& hello) {
   session.seesRsa_ = rsa;
 }
 
+// RFC 8422, 5.1: before TLS 1.3 the curve of a key must be among the client's groups, if it names any.
+void Callbacks::noteCurves(Session& session, const SSL_CLIENT_HELLO& hello) {
+  const uint8_t* groups = nullptr;
+  size_t size = 0;
+  if (!SSL_early_callback_ctx_extension_get(&hello, TLSEXT_TYPE_supported_groups, &groups, &size)) {
+    return;
+  }
+  session.curves_ = bitOf(KeyKind::rsa) | bitOf(KeyKind::ed25519);
+  for (size_t at = 2; at + 1 < size; at += 2) {  // behind the size of the list
+    const int group = groups[at] << 8 | groups[at + 1];
+    for (const KeyKind kind : {KeyKind::p256, KeyKind::p384, KeyKind::p521}) {
+      if (group == groupOf(kind)) session.curves_ |= bitOf(kind);
+    }
+  }
+}
+
 // --- both: what to show ------------------------------------------------------------------------
 
 int Callbacks::choosePair(SSL* ssl, void*) {
@@ -202,15 +243,17 @@ int Callbacks::choosePair(SSL* ssl, void*) {
   session.signatures_ = shared(pairs, {algorithms, count}, tls13);
   const auto suits = [&](const Pair& pair) {
     const bool cipher = pair.kind == KeyKind::rsa ? session.seesRsa_ : session.seesEcdsa_;
-    if (!tls13 && !cipher) return false;
+    if (!tls13 && !(cipher && (session.curves_ & bitOf(pair.kind)) != 0)) return false;
     return std::any_of(algorithms, algorithms + count,
                        [&](uint16_t algorithm) { return signs(pair.kind, algorithm, tls13); });
   };
   const auto found = std::find_if(pairs.begin(), pairs.end(), suits);
-  // When none suits, BoringSSL refuses with the words for it.
+  // When none suits, a client shows nothing (RFC 8446, 4.4.2), and BoringSSL refuses a server with the
+  // words for it.
+  if (found == pairs.end() && session.isClient()) return 1;
   const Pair& pair = found != pairs.end() ? *found : pairs.front();
   session.shown_ = static_cast<uint16_t>(&pair - pairs.data() + 1);
-  return setPair(ssl, pair) ? 1 : 0;
+  return setPair(ssl, pair) && (&pair != &pairs.front() || staple(ssl, *session.credentials_));
 }
 
 int Callbacks::chooseProtocol(SSL* ssl, const uint8_t** out, uint8_t* outSize,

@@ -22,6 +22,7 @@ struct Callbacks {
   static const Credentials& credentialsOf(const SSL* ssl);
   static void note(const SSL* ssl, Verdict verdict);
   static bool rejects(const SSL* ssl);
+  static bool expectsNobody(const SSL* ssl);  // a client that was told of no name
 
  private:
   static Session& sessionOf(const SSL* ssl);
@@ -29,6 +30,7 @@ struct Callbacks {
   static int writeOutput(BIO* bio, const char* data, int size);
   static ssl_select_cert_result_t chooseCredentials(const SSL_CLIENT_HELLO* hello);
   static void noteCiphers(Session& session, const SSL_CLIENT_HELLO& hello);
+  static void noteCurves(Session& session, const SSL_CLIENT_HELLO& hello);
   static int choosePair(SSL* ssl, void* unused);
   static int chooseProtocol(SSL* ssl, const uint8_t** out, uint8_t* outSize, const uint8_t* offered,
                             unsigned offeredSize, void* unused);

@@ -130,10 +130,6 @@ Result<void> setSimple(Credentials& credentials, const TlsOptions& options) {
   bool done = SSL_CTX_set_min_proto_version(context, static_cast<uint16_t>(options.minVersion)) &&
               SSL_CTX_set_max_proto_version(context, static_cast<uint16_t>(options.maxVersion)) &&
               SSL_CTX_set_verify_algorithm_prefs(context, kSignatures, std::size(kSignatures));
-  if (done && !options.ocspResponse.empty()) {
-    done = SSL_CTX_set_ocsp_response(context, octets(options.ocspResponse),
-                                     options.ocspResponse.size()) != 0;
-  }
   if (done && credentials.role == Role::client && !credentials.alpn.empty()) {
     // Unlike the others, this one gives 0 when it went well.
     done = SSL_CTX_set_alpn_protos(context, octets(credentials.alpn),
@@ -164,6 +160,7 @@ Result<void> copySettings(Credentials& credentials, const TlsOptions& options) {
   credentials.sessionTickets = options.sessionTickets;
   credentials.cacheSessions = options.cacheSessions && credentials.role == Role::client;
   credentials.tolerateTruncation = options.tolerateTruncation;
+  credentials.ocspResponse = options.ocspResponse;
   credentials.minVersion = options.minVersion;
   credentials.maxVersion = options.maxVersion;
   credentials.maxSendFragment = options.maxSendFragment;

@@ -26,8 +26,8 @@ struct Pair {
   std::vector<bssl::UniquePtr<CRYPTO_BUFFER>> chain;
 };
 
-// What is taken for a signature: BoringSSL's own list with Ed25519, which OpenSSL's servers use, and
-// without SHA-1.
+// What is taken for a signature in the handshake: BoringSSL's own list with Ed25519, which OpenSSL's
+// servers use, and without SHA-1. Those in certificates are looked at by verify.cc.
 inline constexpr uint16_t kSignatures[] = {
     SSL_SIGN_ECDSA_SECP256R1_SHA256, SSL_SIGN_ED25519,
     SSL_SIGN_RSA_PSS_RSAE_SHA256,    SSL_SIGN_RSA_PKCS1_SHA256,
@@ -54,6 +54,7 @@ class Credentials {
   std::string alpn;  // as in the extension: each name after its length
   std::string curves;
   std::string ciphers;
+  std::string ocspResponse;
   bool requestCert = false;
   bool rejectUnauthorized = true;
   bool trustsSome = false;    // the context knows whom

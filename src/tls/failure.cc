@@ -23,8 +23,9 @@ std::string wordsFor(int reason) {
     case SSL_R_HTTPS_PROXY_REQUEST:
       return "the peer speaks plain HTTP";
     case SSL_R_WRONG_VERSION_NUMBER:
-    case SSL_R_UNEXPECTED_RECORD:
       return "the peer does not speak TLS";
+    case SSL_R_UNEXPECTED_RECORD:
+      return "the peer does not speak TLS, or not in order";
     case SSL_R_NO_SHARED_CIPHER:
       return "no cipher is known to both ends";
     case SSL_R_UNSUPPORTED_PROTOCOL:

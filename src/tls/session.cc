@@ -133,7 +133,7 @@ bool Session::follow(const std::shared_ptr<const Credentials>& chosen) {
   if (chosen == credentials_) return true;
   if (SSL_set_SSL_CTX(ssl_.get(), chosen->context.get()) == nullptr) return false;
   credentials_ = chosen;
-  fragment_ = static_cast<uint16_t>(chosen->maxSendFragment);
+  if (!ownFragment_) fragment_ = static_cast<uint16_t>(chosen->maxSendFragment);
   if (!ownVerifyMode_) {
     requestCert_ = chosen->requestCert;
     rejectUnauthorized_ = chosen->rejectUnauthorized;

@@ -181,6 +181,8 @@ class Session {
   bool alerted_ : 1 = false;
   bool seesEcdsa_ : 1 = true;  // server: what the client's TLS 1.2 ciphers can be signed with
   bool seesRsa_ : 1 = true;
+  bool ownFragment_ : 1 = false;
+  uint8_t curves_ = 0xff;  // server: kinds of keys that no curve of the client's rules out
 };
 
 static_assert(sizeof(Session) <= 48, "idle TLS sockets are many");

@@ -71,7 +71,8 @@ bool Session::resumed() const { return ready_ && SSL_session_reused(ssl_.get()) 
 std::vector<Certificate> Session::peerCertificates() const {
   std::vector<Certificate> certificates;
   const STACK_OF(CRYPTO_BUFFER)* const chain = SSL_get0_peer_certificates(ssl_.get());
-  if (chain == nullptr) return certificates;
+  // Before this peer has proved itself they may be those of a session that is only offered.
+  if (chain == nullptr || verdict() == nullptr) return certificates;
   const ErrorScope scope;
   for (size_t index = 0; index < sk_CRYPTO_BUFFER_num(chain); ++index) {
     certificates.push_back(describe(sk_CRYPTO_BUFFER_value(chain, index)));
@@ -87,7 +88,7 @@ std::optional<Certificate> Session::certificate() const {
 
 std::vector<std::string> Session::sharedSignatureAlgorithms() const {
   std::vector<std::string> names;
-  for (size_t place = 0; place < std::size(kSignatures); ++place) {
+  for (size_t place = 0; place < std::size(kSignatures) && !resumed(); ++place) {
     if ((signatures_ >> place & 1) == 0) continue;
     const char* const name = SSL_get_signature_algorithm_name(kSignatures[place], 1);
     if (name != nullptr) names.emplace_back(name);
@@ -176,6 +177,7 @@ std::string Session::peerFinished() const {
 
 bool Session::setMaxSendFragment(size_t bytes) {
   if (bytes < 512 || bytes > 16384) return false;
+  ownFragment_ = true;
   fragment_ = static_cast<uint16_t>(bytes);
   const ErrorScope scope;
   const bool done = limitRecords();

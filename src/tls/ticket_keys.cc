@@ -2,6 +2,8 @@
 
 #include <openssl/rand.h>
 
+#include <utility>
+
 #include "tls/boring.h"
 
 namespace warren::tls {
@@ -22,13 +24,13 @@ TicketKeys& TicketKeys::ofProcess() {
 
 std::vector<TicketKey> TicketKeys::at(int64_t now) {
   const base::Lock lock(mutex_);
-  const int64_t age = now - since_;
-  if (age >= 2 * kPeriod) keys_.clear();
-  if (keys_.empty() || age >= kPeriod) {
+  const bool clockWentBack = now < since_;  // by years, perhaps
+  if (keys_.empty() || now - since_ >= kPeriod || clockWentBack) {
     keys_.insert(keys_.begin(), freshKey());
-    since_ = now;
+    before_ = std::exchange(since_, now);
   }
   if (keys_.size() > 2) keys_.pop_back();
+  if (keys_.size() == 2 && now - before_ >= 2 * kPeriod) keys_.pop_back();
   WARREN_CHECK(!keys_.empty() && keys_.size() <= 2);
   return keys_;
 }

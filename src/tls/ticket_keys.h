@@ -31,7 +31,8 @@ class TicketKeys {
 
  private:
   base::Mutex mutex_;
-  int64_t since_ = 0;
+  int64_t since_ = 0;   // when the first key was made
+  int64_t before_ = 0;  // and the one before it
   std::vector<TicketKey> keys_;
 };
 

@@ -695,6 +695,19 @@ TEST_CASE("a reset that a TLS socket meets as it writes is told as a reset, not 
   REQUIRE(world.log.text() == "data, close ECONNRESET/write");
 }
 
+TEST_CASE("idleTimeout is pushed back by each piece of a record that takes long to come", "[tls]") {
+  Secured world;
+  world.shakeHands();
+  world.socket.idleTimeout(100ms).value();
+  for (const char byte : kForged.substr(0, 20)) {
+    world.elapse(90ms);
+    world.peer.send(std::string(1, byte));
+    world.settle();
+  }
+  REQUIRE(world.log.count("timeout") == 0);
+  REQUIRE(world.timeUntil(world.log, "timeout") >= 100ms);
+}
+
 TEST_CASE("half a record and a FIN are a truncation", "[tls]") {
   Secured world;
   world.shakeHands();

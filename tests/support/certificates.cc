@@ -32,7 +32,7 @@ void must(bool done) {
   std::abort();
 }
 
-bssl::UniquePtr<EVP_PKEY> makeKey(KeyType type) {
+bssl::UniquePtr<EVP_PKEY> makeKey(KeyType type, unsigned rsaBits) {
   bssl::UniquePtr<EVP_PKEY> key;
   if (type == KeyType::ed25519) {
     uint8_t seed[32];
@@ -46,7 +46,7 @@ bssl::UniquePtr<EVP_PKEY> makeKey(KeyType type) {
     const bssl::UniquePtr<BIGNUM> exponent(BN_new());
     bssl::UniquePtr<RSA> rsa(RSA_new());
     must(BN_set_word(exponent.get(), RSA_F4) &&
-         RSA_generate_key_ex(rsa.get(), 2048, exponent.get(), nullptr) &&
+         RSA_generate_key_ex(rsa.get(), static_cast<int>(rsaBits), exponent.get(), nullptr) &&
          EVP_PKEY_assign_RSA(key.get(), rsa.release()));
     return key;
   }
@@ -117,7 +117,7 @@ void name(X509* certificate, const std::string& subject) {
 }
 
 Identity make(const CertificateSpec& spec, const Identity* authority) {
-  const bssl::UniquePtr<EVP_PKEY> key = makeKey(spec.type);
+  const bssl::UniquePtr<EVP_PKEY> key = makeKey(spec.type, spec.rsaBits);
   const bssl::UniquePtr<X509> certificate(X509_new());
   X509* const x509 = certificate.get();
   const bssl::UniquePtr<X509> issuer =
@@ -130,7 +130,8 @@ Identity make(const CertificateSpec& spec, const Identity* authority) {
   if (serial == 0) RAND_bytes(reinterpret_cast<uint8_t*>(&serial), sizeof serial);
   ASN1_INTEGER_set_uint64(X509_get_serialNumber(x509), serial & INT64_MAX);
   X509_gmtime_adj(X509_getm_notBefore(x509), 86400L * spec.startDays);
-  X509_gmtime_adj(X509_getm_notAfter(x509), 86400L * spec.endDays);
+  X509_gmtime_adj(X509_getm_notAfter(x509),
+                  spec.endSeconds != 0 ? spec.endSeconds : 86400L * spec.endDays);
   name(x509, spec.subject);
   X509_set_issuer_name(x509, X509_get_subject_name(issuer.get()));
   X509_set_pubkey(x509, key.get());
@@ -140,7 +141,7 @@ Identity make(const CertificateSpec& spec, const Identity* authority) {
          spec.authority ? "critical,keyCertSign,cRLSign,digitalSignature"
                         : "critical,digitalSignature,keyEncipherment");
   if (!spec.names.empty()) extend(x509, issuer.get(), NID_subject_alt_name, joined(spec.names));
-  must(X509_sign(x509, signer.get(), digestFor(signer.get())) != 0);
+  must(X509_sign(x509, signer.get(), spec.sha1 ? EVP_sha1() : digestFor(signer.get())) != 0);
 
   Identity identity;
   identity.cert = pem([x509](BIO* bio) { return PEM_write_bio_X509(bio, x509); });

@@ -15,8 +15,11 @@ struct CertificateSpec {
   std::string subject = "test";      // common name, or all of it: "C=SE,O=test,CN=test"
   std::vector<std::string> names{};  // "DNS:example.com", "IP:127.0.0.1"
   KeyType type = KeyType::p256;
+  unsigned rsaBits = 2048;
+  bool sha1 = false;   // how it is signed
   int startDays = -1;  // from today
   int endDays = 30;
+  int endSeconds = 0;      // from now, and not those days
   bool authority = false;  // may sign others
   uint64_t serial = 0;     // 0: random
 };

@@ -140,6 +140,11 @@ TEST_CASE("leaving the name out is no way around a name that insists on certific
   nameless.run();
   CHECK(nameless.server.failed == insists);
   if (insists) CHECK(nameless.server.errorName() == "ERR_SSL_CONNECTION_REJECTED");
+  Ends told =
+      connected(policy, clientCredentials(showing(clientOptions(), testLeaf())), "127.0.0.1");
+  REQUIRE(told.server.session->setVerifyMode(true, true));  // so it evades nothing
+  told.run();
+  CHECK(told.server.errorName() == "UNABLE_TO_VERIFY_LEAF_SIGNATURE");
   Ends other = connected(policy, client, "www.example.com");
   other.run();
   CHECK(other.fine());
@@ -174,6 +179,25 @@ TEST_CASE("a session that was let through unverified is not resumed where others
   REQUIRE_FALSE(session.empty());
   Ends second = connected(policy, client);
   CHECK_FALSE(second.client.session->setSession(session));
+}
+
+TEST_CASE(
+    "a client whose key the server cannot verify shows nothing, and is let in where it may be") {
+  for (const TlsVersion version : {TlsVersion::tls12, TlsVersion::tls13}) {
+    TlsOptions asking = serverOptions();
+    asking.requestCert = true;
+    asking.rejectUnauthorized = false;
+    asking.ca = testAuthority().cert;
+    asking.maxVersion = version;
+    const auto policy = policyOf(asking);
+    const uint16_t wanted = SSL_SIGN_RSA_PSS_RSAE_SHA256;
+    SSL_CTX_set_verify_algorithm_prefs(policy->fallback->context.get(), &wanted, 1);
+    Ends both = connected(policy, clientCredentials(showing(clientOptions(), testLeaf())));
+    both.run();
+    REQUIRE(both.fine());
+    CHECK(both.client.session->certificate() == std::nullopt);
+    CHECK_FALSE(both.server.session->authorized());
+  }
 }
 
 TEST_CASE("both ends know which signatures they share") {

@@ -117,6 +117,22 @@ TEST_CASE("of several pairs, in any order, the client gets the first one it can 
   CHECK(fingerprint(shaken(options, old)) == alone(KeyType::p256));
 }
 
+TEST_CASE("a client of TLS 1.2 gets no pair on a curve that it does not know") {
+  const Identity& rsa = testLeaf(KeyType::rsa);
+  const Identity& p384 = testLeaf(KeyType::p384);
+  const TlsOptions server = pairOf({p384.key, rsa.key}, {p384.cert, rsa.cert});
+  TlsOptions client = clientOptions();
+  client.maxVersion = TlsVersion::tls12;
+  client.curves = {"X25519", "P-256"};
+  Ends both = shaken(server, client);
+  REQUIRE(both.fine());
+  CHECK(both.client.session->cipher().find("ECDHE_RSA") != std::string::npos);
+  client.curves = {"X25519", "P-384"};
+  both = shaken(server, client);
+  REQUIRE(both.fine());
+  CHECK(both.client.session->cipher().find("ECDHE_ECDSA") != std::string::npos);
+}
+
 TEST_CASE("a chain is sent with its intermediates, in one text or several") {
   const Identity middle = issue(testAuthority(), {.subject = "middle", .authority = true});
   const Identity leaf = issue(middle, {.names = {"DNS:localhost"}});
@@ -431,9 +447,8 @@ TEST_CASE("the key log gets the lines of both ends, with the same secrets") {
   CHECK(has(ofServer, line));
 }
 
-TEST_CASE("a stapled OCSP response reaches a client that asks for one") {
-  TlsOptions options = serverOptions();
-  options.ocspResponse = "not really DER";
+// What a server staples for a client that wants `algorithm` and asks for it.
+std::string stapled(const TlsOptions& options, uint16_t algorithm) {
   Ends both = ends(options, clientOptions());
   // warren's client does not ask, so a bare one does.
   const bssl::UniquePtr<SSL_CTX> context(SSL_CTX_new(TLS_method()));
@@ -443,6 +458,7 @@ TEST_CASE("a stapled OCSP response reaches a client that asks for one") {
   SSL_set_bio(ssl.get(), in, out);
   SSL_set_connect_state(ssl.get());
   SSL_enable_ocsp_stapling(ssl.get());
+  SSL_set_verify_algorithm_prefs(ssl.get(), &algorithm, 1);
   SSL_do_handshake(ssl.get());
   const uint8_t* hello = nullptr;
   size_t size = 0;
@@ -451,9 +467,18 @@ TEST_CASE("a stapled OCSP response reaches a client that asks for one") {
   const std::string flight = both.server.take();
   BIO_write(in, flight.data(), static_cast<int>(flight.size()));
   REQUIRE(SSL_do_handshake(ssl.get()) == 1);
-  const uint8_t* stapled = nullptr;
-  SSL_get0_ocsp_response(ssl.get(), &stapled, &size);
-  CHECK(std::string(reinterpret_cast<const char*>(stapled), size) == "not really DER");
+  const uint8_t* response = nullptr;
+  SSL_get0_ocsp_response(ssl.get(), &response, &size);
+  return {reinterpret_cast<const char*>(response), size};
+}
+
+TEST_CASE("an OCSP response is stapled to the first pair, whose it is") {
+  const Identity& rsa = testLeaf(KeyType::rsa);
+  const Identity& p256 = testLeaf(KeyType::p256);
+  TlsOptions options = pairOf({p256.key, rsa.key}, {p256.cert, rsa.cert});
+  options.ocspResponse = "not really DER";
+  CHECK(stapled(options, SSL_SIGN_ECDSA_SECP256R1_SHA256) == "not really DER");
+  CHECK(stapled(options, SSL_SIGN_RSA_PSS_RSAE_SHA256).empty());
 }
 
 // --- names of a server -------------------------------------------------------------------------

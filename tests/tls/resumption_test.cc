@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "support/catch.h"
+#include "tls/credentials_impl.h"
 #include "tls/ends.h"
 #include "tls/session_cache.h"
 #include "tls/ticket_keys.h"
@@ -122,6 +123,58 @@ TEST_CASE("a resumed session knows who the peer is") {
   }
 }
 
+// In seconds, of a session that these ends agree on.
+uint32_t lifetime(const TlsOptions& server, const TlsOptions& client) {
+  const std::string bytes = sessionWith(server, client);
+  const auto credentials = clientCredentials(client);
+  const bssl::UniquePtr<SSL_SESSION> session(
+      SSL_SESSION_from_bytes(tls::octets(bytes), bytes.size(), credentials->context.get()));
+  REQUIRE(session != nullptr);
+  return SSL_SESSION_get_timeout(session.get());
+}
+
+TEST_CASE("a session lives no longer than the certificates that were verified for it") {
+  const Identity shortly = issue(testAuthority(), {.names = {"DNS:localhost"}, .endSeconds = 3600});
+  const Identity dying = selfSigned({.subject = "dying", .endSeconds = 3600, .authority = true});
+  for (const TlsVersion version : kVersions) {
+    TlsOptions server = only(serverOptions(), version);
+    CHECK(lifetime(server, clientOptions()) >= 7200);
+    server.key = shortly.key;
+    server.cert = shortly.cert;
+    CHECK(lifetime(server, clientOptions()) <= 3600);
+
+    const Identity leaf = issue(dying, {.names = {"DNS:localhost"}});
+    server.key = leaf.key;
+    server.cert = leaf.cert;
+    TlsOptions trusting = clientOptions();
+    trusting.ca = dying.cert;
+    CHECK(lifetime(server, trusting) <= 3600);
+  }
+  // A server says in TLS 1.3 how long its ticket is good for.
+  TlsOptions asking = only(serverOptions(), TlsVersion::tls13);
+  asking.requestCert = true;
+  asking.ca = testAuthority().cert;
+  TlsOptions showing = clientOptions();
+  showing.key = shortly.key;
+  showing.cert = shortly.cert;
+  CHECK(lifetime(asking, showing) <= 3600);
+}
+
+TEST_CASE("the peer of a session that is only offered is nobody's peer yet") {
+  const auto policy = policyOf(serverOptions());
+  Ends first = connected(policy, clientCredentials(clientOptions()));
+  const std::string session = sessionWith(first);
+  Ends both = connected(policy, clientCredentials(clientOptions()));
+  REQUIRE(both.client.session->setSession(session));
+  CHECK(both.client.session->peerCertificates().empty());
+  both.client.feed({});
+  CHECK(both.client.session->peerCertificates().empty());
+  both.run();
+  REQUIRE(both.client.session->resumed());
+  CHECK(both.client.session->peerCertificates().size() == 1);
+  CHECK(both.server.session->sharedSignatureAlgorithms().empty());
+}
+
 TEST_CASE("without sessionTickets nothing is resumed") {
   for (const TlsVersion version : kVersions) {
     TlsOptions options = only(serverOptions(), version);
@@ -166,8 +219,27 @@ TEST_CASE("a process changes its ticket keys every day, and keeps the one before
   REQUIRE(second[1] == first[0]);
   REQUIRE(second[0] != first[0]);
   REQUIRE(at(2 * kDay) == Names{at(2 * kDay)[0], second[0]});
-  const Names idle = at(4 * kDay);  // nobody came for long: no old key is good any more
+  const Names late = at(4 * kDay - 1);  // the second one's time is over, the third one's is not
+  REQUIRE(late.size() == 2);
+  REQUIRE(at(5 * kDay - 1).size() == 2);
+  const Names idle = at(8 * kDay);  // nobody came for long: no old key is good any more
   REQUIRE(idle.size() == 1);
+}
+
+TEST_CASE("a ticket key that was replaced late opens no longer than two days all the same") {
+  constexpr int64_t kDay = tls::TicketKeys::kPeriod;
+  tls::TicketKeys keys;
+  static_cast<void>(keys.at(0));
+  REQUIRE(keys.at(2 * kDay - 1).size() == 2);
+  REQUIRE(keys.at(2 * kDay).size() == 1);
+}
+
+TEST_CASE("a clock that is set back by years does not make a ticket key last for years") {
+  tls::TicketKeys keys;
+  const auto ahead = keys.at(10'000'000'000);
+  const auto right = keys.at(1'000'000'000);
+  REQUIRE(right.front().name != ahead.front().name);
+  REQUIRE(keys.at(1'000'000'000).front().name == right.front().name);
 }
 
 TEST_CASE("ticket keys are rotated with an overlap, and old tickets are renewed") {

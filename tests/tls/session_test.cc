@@ -254,6 +254,20 @@ TEST_CASE("maxSendFragment makes records smaller, by option and later") {
   CHECK(recordSizes(both.client.take()).size() == 20);
 }
 
+TEST_CASE("setMaxSendFragment counts also when a name with other options is asked for behind it") {
+  auto policy = std::make_shared<tls::ServerPolicy>();
+  policy->fallback = serverCredentials(serverOptions());
+  policy->named = {{"localhost", serverCredentials(serverOptions())}};
+  Ends both = connected(policy, clientCredentials(clientOptions()));
+  REQUIRE(both.server.session->setMaxSendFragment(512));
+  both.run();
+  REQUIRE(both.fine());
+  both.server.send("x");  // and what comes with the first bytes
+  both.server.take();
+  both.server.send(noise(5120));
+  CHECK(recordSizes(both.server.take()).size() == 10);
+}
+
 TEST_CASE("sending nothing sends nothing") {
   Ends both = shaken(serverOptions(), clientOptions());
   both.client.send("");

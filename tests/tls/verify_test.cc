@@ -102,6 +102,9 @@ TEST_CASE("without any host there is nobody to verify, which is refused") {
   options.rejectUnauthorized = false;
   Ends both = shaken(serverOptions(), options, "");
   CHECK(both.fine());
+  // Whoever has a certificate for any name would pass.
+  CHECK_FALSE(both.client.session->authorized());
+  CHECK(both.client.session->authorizationError().name() == "ERR_TLS_CERT_ALTNAME_INVALID");
 }
 
 TEST_CASE("a host that cannot be asked for is refused") {
@@ -145,6 +148,31 @@ TEST_CASE("certificates that do not verify fail by the names of OpenSSL") {
   const Identity early =
       issue(testAuthority(), {.names = {"DNS:localhost"}, .startDays = 2, .endDays = 9});
   CHECK(failureOf(serving(early), clientOptions()) == "CERT_NOT_YET_VALID");
+}
+
+TEST_CASE("keys and signatures that can be forged fail by the names of OpenSSL") {
+  const auto served = [](const Identity& authority, CertificateSpec spec) {
+    spec.names = {"DNS:localhost"};
+    return serving(issue(authority, spec));
+  };
+  const TlsOptions weak = served(testAuthority(), {.sha1 = true});
+  CHECK(failureOf(weak, clientOptions()) == "CA_MD_TOO_WEAK");
+  const TlsOptions small = served(testAuthority(), {.type = KeyType::rsa, .rsaBits = 1024});
+  CHECK(failureOf(small, clientOptions()) == "EE_KEY_TOO_SMALL");
+  const Identity old =
+      selfSigned({.subject = "old", .type = KeyType::rsa, .rsaBits = 1024, .authority = true});
+  CHECK(failureOf(served(old, {}), trusting(old)) == "CA_KEY_TOO_SMALL");
+
+  // One that is trusted as it is needs no signature.
+  const Identity root = selfSigned({.subject = "root", .sha1 = true, .authority = true});
+  CHECK(shaken(served(root, {}), trusting(root)).fine());
+
+  TlsOptions lenient = clientOptions();
+  lenient.rejectUnauthorized = false;
+  const Ends both = shaken(weak, lenient);
+  REQUIRE(both.fine());
+  CHECK_FALSE(both.client.session->authorized());
+  CHECK(both.client.session->authorizationError().message().find("SHA-1") != std::string::npos);
 }
 
 TEST_CASE("ca takes the place of the system's roots, and may name several") {
