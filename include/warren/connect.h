@@ -18,9 +18,11 @@ struct ConnectOptions {
   std::string hostname{};
   // 0..65535; the kernel refuses 0.
   std::optional<int> port{};
-  // A path, or, on Linux, an abstract name behind a NUL byte.
+  // A path, or, on Linux, an abstract name behind a NUL byte. It is looked up in the next turn: a relative
+  // one in the working directory of then.
   std::string unix{};
-  // A connected stream descriptor; it becomes the socket's, unless `connect` answers an error.
+  // A connected stream descriptor; it becomes the socket's, unless `connect` answers an error:
+  // Usage::conflict if a socket or listener of this reactor has it already.
   std::optional<int> fd{};
 
   SocketHandlers<Data> socket{};

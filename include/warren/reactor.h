@@ -110,7 +110,8 @@ class Reactor {
   static Result<Reactor> make(ReactorOptions options = {});
 
   // Closes every descriptor and destroys every Data; no handler runs. Posted and deferred functions that
-  // still wait are destroyed unrun. Not from inside a handler.
+  // still wait are destroyed unrun, and so is what their destructors post or defer. Not from inside a turn:
+  // neither by a handler nor by what dies in one.
   ~Reactor();
   Reactor(Reactor&&) noexcept;
   Reactor& operator=(Reactor&&) = delete;

@@ -14,8 +14,13 @@ Reactor::Reactor(std::unique_ptr<net::ReactorImpl> impl) : impl_(std::move(impl)
 // Users' destructors may ask for it meanwhile, so it is there until it is gone: not so with every
 // library's unique_ptr.
 Reactor::~Reactor() {
-  delete impl_.get();
-  static_cast<void>(impl_.release());
+  [[maybe_unused]] static const net::ReactorImpl* left = nullptr;  // no leak: the process is ending
+  if (impl_ != nullptr && impl_->inForkedTurn()) {
+    left = impl_.release();
+  } else {
+    delete impl_.get();
+    static_cast<void>(impl_.release());
+  }
 }
 Reactor::Reactor(Reactor&&) noexcept = default;
 

@@ -131,6 +131,11 @@ void Connection::dialed(Dialed progress) {
   if (progress.error && state_ == State::open) writeFailed(progress.error.code());
 }
 
+bool Connection::holds(int fd) const {
+  const bool dialing = cold() != nullptr && cold()->dialer != nullptr;
+  return fd_ == fd || (dialing && cold()->dialer->holds(fd));
+}
+
 // What was dialed, or who is at the other end.
 std::string Connection::target() const {
   const bool dialing = cold() != nullptr && cold()->dialer != nullptr;
@@ -146,7 +151,7 @@ void Connection::failed(const Error& error, bool lingers) {
   reactor().timers().cancel(links_.timeout);
   state_ = lingers ? State::lingering : State::closed;
   leaveCell();
-  call(cell_->table->connectError, error);
+  if (has(kHasData)) call(cell_->table->connectError, error);  // not while its Data is copied
   lingers ? linger() : reactor().retire(*this);
 }
 

@@ -58,6 +58,8 @@ class Connection : public base::Slot {
   // nothing has come since.
   bool keepsWaiting();
   uint32_t nextInCell() const { return links_.nextInCell; }
+  // It is its descriptor, or the one it was given to connect with.
+  bool holds(int fd) const;
 
   // --- what the reactor calls --------------------------------------------------------------------
 

@@ -101,9 +101,12 @@ Dialed Dialer::connectUnix() {
 // A descriptor that is connected already; it comes under the socket's own token.
 Dialed Dialer::watched(os::Fd fd, const Address& peer, bool adopted) {
   const uint64_t token = toToken(socket_, kSocketPart);
-  Result<void> added = reactor_.poller().add(fd.get(), token, os::Watch::stream);
+  Dialed progress = connected(std::move(fd), peer, adopted);
+  if (progress.stage == Dialed::Stage::failed) return progress;
+  // Last: others may hold the descriptor, and then closing it would not end the watch.
+  Result<void> added = reactor_.poller().add(progress.fd.get(), token, os::Watch::stream);
   if (!added) return failedWith(added.error());
-  return connected(std::move(fd), peer, adopted);
+  return progress;
 }
 
 Dialed Dialer::connected(os::Fd fd, const Address& peer, bool adopted) {
@@ -180,7 +183,8 @@ Dialed Dialer::onReady(Part place) {
   int error = sys::pendingError(fd);
   std::array<std::byte, 1> byte;
   // A server may say why it does not want us and reset: that is a connection, and its data comes first.
-  if (error == ECONNRESET && sys::peek(fd, byte) > 0) return won(place, error);
+  // And a pipe that is broken before anything was sent says that its end came before the reset.
+  if (error == EPIPE || (error == ECONNRESET && sys::peek(fd, byte) > 0)) return won(place, error);
   if (error == 0) {
     const Address peer = sys::peerAddress(fd);
     if (peer.family() == Family::none) return {};  // not decided yet

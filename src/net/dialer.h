@@ -52,6 +52,8 @@ class Dialer {
 
   // What is being dialed, for messages: "localhost:80", "/run/a.sock".
   std::string target() const;
+  // It was given this descriptor.
+  bool holds(int fd) const { return given_.get() == fd; }
 
  private:
   struct Attempt {

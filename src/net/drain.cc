@@ -27,12 +27,13 @@ Drain::Drain(ReactorImpl& reactor, HandlerCell* cell, uint64_t deadline, DrainDo
       cell_(cell),
       done_(std::move(done)),
       tick_(std::clamp<uint64_t>(deadline / 4, 1, kQuiet)),
-      ticksLeft_((deadline + tick_ - 1) / tick_) {
+      deadline_(deadline == 0 ? 0 : Timers::clockUp() + deadline) {
   if (cell_ != nullptr) ++cell_->references;
   count();
   Result<TimerSlot*> timer = reactor_.startTask(tick_, tick_, [this] { tick(); });
   if (timer) timer_ = *timer;
-  if (ticksLeft_ == 0 || timer_ == nullptr) cutAll();
+  if (timer_ == nullptr) deadline_ = 0;
+  if (pastDeadline()) cutAll();
 }
 
 Drain::~Drain() {
@@ -65,11 +66,8 @@ void Drain::tell() {
 }
 
 // Sockets dialed after the deadline are refused; those that were there and come late to it are cut by
-// the next tick.
-void Drain::tick() {
-  if (ticksLeft_ > 0) --ticksLeft_;
-  ticksLeft_ > 0 ? endQuiet() : cutAll();
-}
+// the next tick. A turn that takes long skips ticks, and puts nothing off.
+void Drain::tick() { pastDeadline() ? cutAll() : endQuiet(); }
 
 // Sockets may come while it drains: each counts once.
 void Drain::count() {

@@ -24,7 +24,7 @@ class Drain {
   Drain& operator=(const Drain&) = delete;
 
   // Past the deadline of a whole reactor: nothing new may begin.
-  bool overdue() const { return cell_ == nullptr && ticksLeft_ == 0; }
+  bool overdue() const { return cell_ == nullptr && pastDeadline(); }
   // Nothing is left of what it drains.
   bool finished() const;
   // Tells the user; once, when it is finished.
@@ -33,6 +33,7 @@ class Drain {
  private:
   template <class Visit>
   void forEachSocket(const Visit& visit) const;
+  bool pastDeadline() const { return Timers::clock() >= deadline_; }
   void tick();
   void count();
   void endQuiet();
@@ -42,7 +43,7 @@ class Drain {
   HandlerCell* const cell_;
   const DrainDone done_;
   const uint64_t tick_;  // milliseconds between two looks; nothing moved between them: quiet
-  uint64_t ticksLeft_;
+  uint64_t deadline_;    // on the clock of Timers
   TimerSlot* timer_ = nullptr;
   std::unordered_map<uint64_t, uint64_t> traffic_;  // bytes by socket, at the last look
   size_t seen_ = 0;

@@ -9,6 +9,7 @@ namespace warren::net {
 // until the wake is done.
 void Mailbox::post(Callback<> function) {
   const base::Lock lock(mutex_);
+  if (closed_) return;
   posted_.push_back(std::move(function));
   const bool first = !hasPosted_.exchange(true, std::memory_order_release);
   if (first) poller_.wake();  // later ones find the reactor awake, or on its way
@@ -22,6 +23,12 @@ void Mailbox::stop(int code) {
 }
 
 void Mailbox::awaitSenders() { const base::Lock lock(mutex_); }
+
+// Without the lock: there is but one thread left, and in a forked child another one may have held it.
+std::vector<Callback<>> Mailbox::close() {
+  closed_ = true;
+  return std::exchange(posted_, {});
+}
 
 int Mailbox::takeStop() {
   return stopped_.exchange(false, std::memory_order_acq_rel) ? code_.load() : 0;

@@ -21,6 +21,8 @@ class Mailbox {
   void stop(int code);
   // Returns when nobody is inside `post` or `stop` any more. The poller must not go before.
   void awaitSenders();
+  // Gives what nobody will run, and keeps nothing that is posted from here on.
+  std::vector<Callback<>> close();
 
   bool hasPosted() const { return hasPosted_.load(std::memory_order_acquire); }
   bool stopped() const { return stopped_.load(std::memory_order_acquire); }
@@ -33,6 +35,7 @@ class Mailbox {
   os::Poller& poller_;
   base::Mutex mutex_;
   std::vector<Callback<>> posted_;
+  bool closed_ = false;
   std::atomic<bool> hasPosted_ = false;
   std::atomic<bool> stopped_ = false;
   std::atomic<int> code_ = 0;

@@ -17,6 +17,18 @@ namespace {
 
 constexpr size_t kStoppedListeners = 64;  // whose facts may still be asked
 
+// While one lives the flag is set, also when an exception ends it: memory may run out anywhere.
+class Within {
+ public:
+  explicit Within(bool& flag) : flag_(flag) { flag_ = true; }
+  ~Within() { flag_ = false; }
+  Within(const Within&) = delete;
+  Within& operator=(const Within&) = delete;
+
+ private:
+  bool& flag_;
+};
+
 Error outOfMemory(Step step, const char* what) { return {Origin::kernel, ENOMEM, step, what}; }
 
 // A budget of nothing would never get anywhere.
@@ -54,44 +66,6 @@ ReactorImpl::ReactorImpl(ReactorOptions options, os::Poller poller, Block receiv
       receiveBuffer_(std::move(receiveBuffer)),
       forkCount_(os::sys::forkCount()) {}
 
-ReactorImpl::~ReactorImpl() {
-  if (depth_ > 0) base::fatal("a reactor was destroyed by one of its own handlers");
-  const bool forked = forkCount_ != os::sys::forkCount();
-  if (forked) {
-    poller_.abandon();
-    resolver_.abandon();
-  } else {
-    mailbox_.awaitSenders();  // a child has none, but perhaps a lock that one of them held
-  }
-  ending_ = true;
-  // First everything is made to say `closed`, so that what the user's destructors call does nothing.
-  for (HandlerCell* cell = cells_; cell != nullptr; cell = cell->next) {
-    ++cell->references;  // ours: neither sockets nor listeners delete it
-    Listener* listener = findListener(cell->listener);
-    if (listener != nullptr && listener->listening()) {
-      listener->abandon(forked);
-      stopped_.push_back(listener);
-    }
-    for (uint32_t at = cell->firstSocket; at != kNone;) {
-      auto* socket = static_cast<Connection*>(slab_.at(at));
-      at = socket->links_.nextInCell;
-      socket->state_ = State::closed;
-    }
-  }
-  drains_.clear();
-  for (HandlerCell* cell = cells_; cell != nullptr;) {
-    HandlerCell* next = cell->next;
-    while (cell->firstSocket != kNone) {
-      static_cast<Connection*>(slab_.at(cell->firstSocket))->discard(forked);
-    }
-    releaseCell(*cell);
-    cell = next;
-  }
-  for (Listener* listener : stopped_) listener->forget();
-  timers_.expireAll();
-  while (TimerSlot* timer = timers_.next()) timers_.cancel(*timer);
-}
-
 // --- running ---------------------------------------------------------------------------------------
 
 int ReactorImpl::run() {
@@ -108,7 +82,12 @@ bool ReactorImpl::step(uint64_t patience) {
 void ReactorImpl::turn(uint64_t patience) {
   checkProcess();
   rethrowUncaught();
-  inTurn_ = true;
+  takeTurn(patience);
+  rethrowUncaught();
+}
+
+void ReactorImpl::takeTurn(uint64_t patience) {
+  const Within turn(inTurn_);
   ++stats_.turns;
   if (!flushList_.empty()) flushPending();  // sent between turns
   const std::span<const os::Event> events = poller_.wait(timeToWait(patience));
@@ -128,8 +107,6 @@ void ReactorImpl::turn(uint64_t patience) {
   if (stopped_.size() > kStoppedListeners) forgetListeners();
   if (workDone() == workBefore) ++stats_.idleTurns;
   longestTurn_ = std::max(longestTurn_, os::sys::now() - begin);
-  inTurn_ = false;
-  rethrowUncaught();
 }
 
 int64_t ReactorImpl::timeToWait(uint64_t patience) const {
@@ -261,8 +238,7 @@ void ReactorImpl::sweep() {
     }
   }
   sweeping_.clear();
-  const auto tables = std::move(replacedTables_);
-  replacedTables_.clear();
+  const auto tables = std::exchange(replacedTables_, {});
 }
 
 // What a handler called from here sends goes on the same list: this loop grows, the stack does not.
@@ -293,8 +269,10 @@ std::optional<uint64_t> ReactorImpl::nextDeadline() const {
   return workLeft() ? 0 : timers_.untilNext();
 }
 
+bool ReactorImpl::inChild() const { return os::sys::forkCount() != forkCount_; }
+
 void ReactorImpl::checkProcess() const {
-  if (os::sys::forkCount() != forkCount_) {
+  if (inChild()) {
     base::fatal("a reactor was used in a child of the process that made it; make another one");
   }
 }
@@ -352,10 +330,11 @@ void ReactorImpl::rethrowUncaught() {}
 #endif
 
 void ReactorImpl::defer(Callback<> function) {
-  if (function) deferred_.push_back(std::move(function));
+  if (function && !ending_) deferred_.push_back(std::move(function));
 }
 
 Result<TimerSlot*> ReactorImpl::startTask(uint64_t delay, uint64_t period, Callback<> task) {
+  if (Result<void> alive = checkAlive(); !alive) return alive.error();
   TimerSlot* timer = timers_.start(TimerKind::task, kNone, delay);
   if (timer == nullptr) return outOfMemory(Step::timeout, "timer");
   timer->period = period;
@@ -371,6 +350,7 @@ void ReactorImpl::cancelTask(TimerSlot& timer) {
 }
 
 Result<void> ReactorImpl::onSignal(int signal, Callback<> function) {
+  if (Result<void> alive = checkAlive(); !alive) return alive;
   if (function) {
     if (Result<void> watched = signals_.watch(signal); !watched) return watched;
     signalHandlers_[static_cast<size_t>(signal)] = std::move(function);
@@ -392,6 +372,18 @@ bool ReactorImpl::listensOn(int fd) {
     if (std::find(its.begin(), its.end(), fd) != its.end()) return true;
   }
   return false;
+}
+
+// The same for two sockets, and for a socket and a listener.
+bool ReactorImpl::holds(int fd) {
+  for (const HandlerCell* cell = cells_; cell != nullptr; cell = cell->next) {
+    for (uint32_t at = cell->firstSocket; at != kNone;) {
+      const auto* socket = static_cast<Connection*>(slab_.at(at));
+      if (socket->holds(fd)) return true;
+      at = socket->nextInCell();
+    }
+  }
+  return listensOn(fd);
 }
 
 Result<Listener*> ReactorImpl::listen(detail::ListenRequest request) {
@@ -428,6 +420,10 @@ Result<Connection*> ReactorImpl::connect(detail::ConnectRequest request) {
   if (Result<void> checked = checkOptions(request); !checked) return checked.error();
   if (std::any_of(drains_.begin(), drains_.end(), [](auto& drain) { return drain->overdue(); })) {
     return Error(Usage::closed, Step::options, "the reactor has drained");
+  }
+  if (request.fd && holds(*request.fd)) {
+    return Error(Usage::conflict, Step::options,
+                 "fd " + std::to_string(*request.fd) + " is another socket's or listener's");
   }
   Result<SharedTls> tls = dialedTls(request.tls, request.hostname);
   if (!tls) return tls.error();
@@ -511,7 +507,8 @@ Result<Connection*> ReactorImpl::makeConnection(HandlerCell& cell) {
 #else
   socket->constructData();
 #endif
-  return socket;
+  if (socket->state() == State::connecting) return socket;
+  return Error(Usage::closed, Step::socket, "it was closed while the option `data` was copied");
 }
 
 void ReactorImpl::ready(Connection& socket) {

@@ -33,6 +33,8 @@ class ReactorImpl {
  public:
   static Result<std::unique_ptr<ReactorImpl>> make(ReactorOptions options);
   ~ReactorImpl();
+  // In a child that was forked in the middle of a turn its lists are half done, and it cannot be destroyed.
+  bool inForkedTurn() const { return (inTurn_ || depth_ > 0) && inChild(); }
 
   // --- running -----------------------------------------------------------------------------------
 
@@ -120,6 +122,7 @@ class ReactorImpl {
 
   // The turn, in its order.
   void turn(uint64_t patience);
+  void takeTurn(uint64_t patience);
   int64_t timeToWait(uint64_t patience) const;
   void dispatchEvents(std::span<const os::Event> events);
   void dispatchEvent(base::Slot* slot, const os::Event& event);
@@ -142,9 +145,12 @@ class ReactorImpl {
   bool workLeft() const;
   bool drainDone() const;
   bool alive() const;
+  void dropFunctions();
+  bool inChild() const;
   void checkProcess() const;
   Result<void> checkAlive() const;
   bool listensOn(int fd);
+  bool holds(int fd);
 
   ReactorOptions options_;
   os::Poller poller_;

@@ -29,6 +29,8 @@ class Resolver {
   ~Resolver();
   // In a forked child, before it goes: a thread that does not exist there may have held the lock.
   void abandon();
+  // Gives the user's function back.
+  Resolve close() { return std::exchange(resolve_, {}); }
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;
 

@@ -9,6 +9,7 @@ namespace warren::net {
 
 // Deadlines round the clock up, expiry rounds it down: that is what makes a timer never early.
 uint64_t Timers::clock() { return os::sys::now() / kTick; }
+uint64_t Timers::clockUp() { return (os::sys::now() + kTick - 1) / kTick; }
 
 Timers::Timers(base::Slab& slab) : slab_(slab), wheel_(os::sys::now() / kTick) {}
 

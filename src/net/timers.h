@@ -62,6 +62,7 @@ class Timers {
 
   // The clock as timers see it.
   static uint64_t clock();
+  static uint64_t clockUp();  // rounded up, as deadlines are
 
   // Milliseconds until `expire` should be called; nullopt when nothing waits.
   std::optional<uint64_t> untilNext() const;

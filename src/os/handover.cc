@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <optional>
@@ -101,7 +102,8 @@ Result<std::vector<HandedOver>> inheritedListeners() {
   if (*process != ::getpid()) return listeners;
   const char* variable = std::getenv("LISTEN_FDNAMES");  // NOLINT(concurrency-mt-unsafe)
   std::string_view names = variable != nullptr ? variable : "";
-  for (int fd = kFirstInherited; fd < kFirstInherited + *count; ++fd) {
+  for (int place = 0; place < std::min(*count, INT_MAX - kFirstInherited); ++place) {
+    const int fd = kFirstInherited + place;
     if (const os::sys::Answer adopted = os::sys::adopt(fd); adopted < 0) {
       return kernelError(static_cast<int>(-adopted), "LISTEN_FDS: fd " + std::to_string(fd));
     }

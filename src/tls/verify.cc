@@ -49,7 +49,7 @@ enum Weakness : int { kKeyTooSmall = 166, kAuthorityKeyTooSmall, kDigestTooWeak 
 
 constexpr unsigned kSmallestRsa = 2048;  // bits
 
-std::string wordsFor(int code) {
+std::string reasonFor(int code) {
   switch (code) {
     case kKeyTooSmall:
     case kAuthorityKeyTooSmall:
@@ -109,7 +109,7 @@ Verdict verdictOn(const Flaw& flaw, const Credentials& credentials) {
   if (flaw.code == X509_V_OK) return verdict;
   const Certificate certificate = flaw.culprit != nullptr ? describe(flaw.culprit) : Certificate();
   verdict.detail =
-      "the certificate of \"" + shortened(certificate.subject) + "\": " + wordsFor(verdict.code);
+      "the certificate of \"" + shortened(certificate.subject) + "\": " + reasonFor(verdict.code);
   if (verdict.code == X509_V_ERR_HOSTNAME_MISMATCH ||
       verdict.code == X509_V_ERR_IP_ADDRESS_MISMATCH) {
     verdict.detail += "; it is for " + namesOf(certificate);
@@ -172,7 +172,7 @@ int verifyChain(X509_STORE_CTX* chain, void*) {
 Error verifyError(const Verdict& verdict) {
   if (verdict.code == X509_V_OK) return {};
   std::string detail = verdict.detail;
-  if (detail.empty()) detail = wordsFor(verdict.code);
+  if (detail.empty()) detail = reasonFor(verdict.code);
   return {Origin::tls, base::kTlsVerify + verdict.code, Step::handshake, std::move(detail)};
 }
 

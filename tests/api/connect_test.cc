@@ -275,6 +275,25 @@ TEST_CASE("a name that does not exist is told to connectError by the system's re
   REQUIRE(error.message().find("no.such.host.invalid") != std::string::npos);
 }
 
+// Only the system's resolver knows "127.1", and it asks nobody else.
+TEST_CASE("the system's resolver answers one name after the other, however many") {
+  RawSocket listener = RawSocket::listenTcp();
+  Reactor reactor;
+  for (int names = 0; names < 6; ++names) {
+    INFO("names before: " << names);
+    Recorder events;
+    auto socket =
+        reactor
+            .connect(
+                {.hostname = "127.1", .port = listener.port(), .socket = events.handlers("client")})
+            .value();
+    runUntil(reactor, [&] { return !events.lines().empty(); });
+    REQUIRE(events.lines() == Lines{"client open"});
+    socket.terminate();
+    REQUIRE(runsOut(reactor));
+  }
+}
+
 // Expects a refusal whose message has all of these words.
 void refuses(const ConnectOptions<>& options, Usage code, const std::vector<std::string>& words) {
   Reactor reactor;
@@ -440,6 +459,47 @@ TEST_CASE("an adopted descriptor that somebody else holds too is silent after th
   ::close(other);
   ::close(ends[1]);
 }
+
+TEST_CASE("a descriptor that a socket or listener has already is refused, and stays theirs") {
+  std::array<int, 2> ends{};
+  REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()) == 0);
+  Recorder events;
+  Reactor reactor;
+  const auto adopt = [&](int fd, const char* name) {
+    return reactor.connect({.fd = fd, .socket = events.handlers(name)});
+  };
+  Socket<> one = adopt(ends[0], "one").value();
+  REQUIRE(adopt(ends[0], "second").error().is(Usage::conflict));  // it is only given yet
+  REQUIRE(adopt(ends[1], "two"));
+  runUntil(reactor, [&] { return events.has("one open") && events.has("two open"); });
+  REQUIRE(adopt(ends[0], "third").error().is(Usage::conflict));
+  auto listener =
+      reactor.listen({.hostname = "127.0.0.1", .port = 0, .socket = events.handlers("server")})
+          .value();
+  REQUIRE(adopt(listener.descriptors().front(), "fourth").error().is(Usage::conflict));
+  one.send("still there");
+  runUntil(reactor, [&] { return events.has("two data still there"); });
+}
+
+#if WARREN_LINUX  // elsewhere the family is the kernel's own
+TEST_CASE("a descriptor that is given back for its PROXY header is not watched any more") {
+  std::array<int, 2> ends{};
+  REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()) == 0);
+  const int other = dup(ends[0]);
+  Recorder events;
+  Reactor reactor;
+  ::shutdown(ends[0], SHUT_WR);
+  REQUIRE(reactor.connect({.fd = ends[0],
+                           .socket = events.handlers("one"),
+                           .proxyProtocol = ProxyHeader{.version = 2, .local = true}}));
+  runUntil(reactor, [&] { return events.has("one connectError EPIPE"); });
+  REQUIRE(::write(ends[1], "x", 1) == 1);
+  for (int turn = 0; turn < 5; ++turn) reactor.step(0ms);
+  REQUIRE(reactor.stats().staleEvents == 0);
+  ::close(other);
+  ::close(ends[1]);
+}
+#endif
 
 TEST_CASE("a descriptor that is no connected stream is told to connectError") {
   struct Garbage {
@@ -621,6 +681,27 @@ TEST_CASE("what a server says before it resets is delivered, also when the reset
   REQUIRE(reactor.run() == 0);
   REQUIRE(events.lines() ==
           Lines{"client open", "client data you are banned", "client close ECONNRESET"});
+}
+#endif
+
+#if WARREN_LINUX
+TEST_CASE("what a server says before it ends and resets is delivered, when both come first") {
+  const bool says = GENERATE(true, false);
+  RawSocket listener = RawSocket::listenTcp();
+  Recorder events;
+  Reactor reactor;
+  REQUIRE(reactor.connect(
+      {.hostname = "127.0.0.1", .port = listener.port(), .socket = events.handlers("client")}));
+  RawSocket server = listener.accept();
+  if (says) server.sendAll("you are banned");
+  server.shutdownWrite();
+  server.reset();
+  REQUIRE(reactor.run() == 0);
+  const Lines lines = events.lines();
+  REQUIRE(lines.front() == "client open");
+  REQUIRE(events.has("client data you are banned") == says);
+  REQUIRE(events.has("client end"));
+  REQUIRE(lines.back().starts_with("client close"));
 }
 #endif
 

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -229,18 +230,22 @@ TEST_CASE("a client that speaks another protocol is reset, and acceptError says 
   REQUIRE(proxied.refusal.step() == Step::proxy);
   REQUIRE(proxied.remote.empty());
   REQUIRE(proxied.listener.stats().acceptFailures == 1);
+  REQUIRE_THROWS_AS(peer.readAll(), std::system_error);
 }
 
-TEST_CASE("a peer that ends before its header, or is not trusted, is refused") {
+TEST_CASE("a peer that ends before its header, or is not trusted, is reset") {
   Proxied proxied;
-  connectTo(proxied.listener).close();
+  RawSocket early = connectTo(proxied.listener);
+  early.shutdownWrite();
   runUntil(proxied.reactor, [&] { return static_cast<bool>(proxied.refusal); });
   REQUIRE(proxied.refusal.message().find("ended before") != std::string::npos);
+  REQUIRE_THROWS_AS(early.readAll(), std::system_error);
 
   Proxied strict({.trusted = {"10.0.0.0/8"}});
   RawSocket peer = connectTo(strict.listener);
   runUntil(strict.reactor, [&] { return static_cast<bool>(strict.refusal); });
   REQUIRE(strict.refusal.message().find("is not trusted") != std::string::npos);
+  REQUIRE_THROWS_AS(peer.readAll(), std::system_error);
   runUntil(strict.reactor, [&] { return strict.reactor.stats().sockets == 0; });
 }
 

@@ -1,6 +1,7 @@
 // Listeners that come from elsewhere: from a service manager, and from one process to the next.
 #include "warren/handover.h"
 
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -238,6 +239,17 @@ TEST_CASE("a name that is too long is not handed over") {
   REQUIRE(handOver(0, 0, std::string(256, 'n')).error().is(Usage::outOfRange));
 }
 
+TEST_CASE("handing over to a process that is gone is an error, not a SIGPIPE") {
+  Process child([] {
+    ::signal(SIGPIPE, SIG_DFL);
+    std::array<int, 2> pair{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM, 0, pair.data()) != 0) return 1;
+    ::close(pair[1]);
+    return handOver(pair[0], pair[0], "echo").error().isErrno(EPIPE) ? 0 : 2;
+  });
+  REQUIRE(child.wait() == 0);
+}
+
 TEST_CASE("listeners of a service manager are taken, with their names") {
   RawSocket raw = RawSocket::listenTcp();
   const int port = raw.port();
@@ -253,6 +265,8 @@ TEST_CASE("listeners of a service manager are taken, with their names") {
     if (!listener || listener->port() != port) return 3;
     ::setenv("LISTEN_FDS", "many", 1);
     if (!inheritedListeners().error().is(Usage::invalid)) return 4;
+    ::setenv("LISTEN_FDS", "2147483647", 1);
+    if (!inheritedListeners().error().isErrno(EBADF)) return 6;
     ::setenv("LISTEN_FDS", "1", 1);
     ::setenv("LISTEN_PID", "1", 1);
     return inheritedListeners().value().empty() ? 0 : 5;

@@ -246,6 +246,60 @@ TEST_CASE("what the destructors of user data call while a reactor dies does noth
   runUntil(reactor, [&] { return opened == 2; });
 }
 
+TEST_CASE(
+    "what is posted, deferred or started while a reactor dies is dropped, wherever it comes from") {
+  struct Leaver {
+    Reactor* reactor;
+    explicit Leaver(Reactor& its) : reactor(&its) {}
+    Leaver(const Leaver&) = delete;
+    Leaver& operator=(const Leaver&) = delete;
+    ~Leaver() {
+      for (int i = 0; i < 9; ++i) {
+        reactor->defer([kept = std::make_shared<int>(1)] {});
+        reactor->post([kept = std::make_shared<int>(1)] {});
+      }
+      CHECK(reactor->after(1ms, [] {}).error().is(Usage::closed));
+      CHECK(reactor->onSignal(SIGUSR2, [] {}).error().is(Usage::closed));
+    }
+  };
+  std::weak_ptr<Leaver> last;
+  const auto leaving = [&last](Reactor& reactor) {
+    auto leaver = std::make_shared<Leaver>(reactor);
+    last = leaver;
+    return [leaver] {};
+  };
+  ReactorOptions options;
+  std::shared_ptr<Leaver> resolves;
+  options.resolve = [&resolves, held = std::make_shared<std::shared_ptr<Leaver>>()](
+                        const std::string&, const ResolveAnswer&) { *held = resolves; };
+  auto reactor = std::make_unique<Reactor>(std::move(options));
+  SECTION("a deferred function") {
+    reactor->defer(leaving(*reactor));
+    reactor->defer([kept = std::make_shared<int>(1)] {});
+  }
+  SECTION("a posted function") { reactor->post(leaving(*reactor)); }
+  SECTION("a timer's") { REQUIRE(reactor->after(1h, leaving(*reactor))); }
+  SECTION("a signal's") { REQUIRE(reactor->onSignal(SIGUSR1, leaving(*reactor))); }
+  SECTION("a table that was replaced") {
+    auto listener = reactor
+                        ->listen({.hostname = "127.0.0.1",
+                                  .port = 0,
+                                  .socket = {.data = [own = leaving(*reactor)](auto, Bytes) {}}})
+                        .value();
+    REQUIRE(listener.reload(sink()));
+  }
+  SECTION("the resolver") {
+    resolves = std::make_shared<Leaver>(*reactor);
+    last = resolves;
+    REQUIRE(reactor->connect({.hostname = "name", .port = 1, .socket = sink()}));
+    reactor->step(0ms);
+    resolves.reset();
+  }
+  REQUIRE_FALSE(last.expired());
+  reactor.reset();
+  REQUIRE(last.expired());
+}
+
 TEST_CASE("options of a reactor that mean nothing are refused") {
   const auto reactor = Reactor::make({.connectStagger = -1ms});
   REQUIRE_FALSE(reactor);
@@ -635,6 +689,37 @@ TEST_CASE("a child that lets its parent's reactor go takes nothing from the pare
   runUntil(*reactor, [&] { return events.count("server open") == 2; });
 }
 
+TEST_CASE("a child that lets its parent's reactor go resets none of the parent's connections") {
+  Socket<> socket;
+  auto table = sink();
+  table.open = [&](Socket<> opened) { socket = opened; };
+  auto reactor = std::make_unique<Reactor>();
+  auto listener =
+      reactor->listen({.hostname = "127.0.0.1", .port = 0, .socket = std::move(table)}).value();
+  RawSocket client = RawSocket::connectTcp(static_cast<uint16_t>(listener.port()));
+  runUntil(*reactor, [&] { return socket.number() != 0; });
+  const std::string block(size_t{1} << 20, 'x');
+  size_t sent = 0;
+  for (; socket.unsentBytes() == 0; sent += block.size()) socket.send(block);
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    reactor.reset();
+    _exit(0);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  REQUIRE(status == 0);
+  size_t received = 0;
+  runUntil(*reactor, [&] {
+    for (size_t more = 1; more > 0; received += more) more = client.readSome().size();
+    return socket.unsentBytes() == 0;
+  });
+  reactor.reset();  // all is the kernel's, which delivers it unless the descriptor resets
+  received += client.readAll().size();
+  REQUIRE(received == sent);
+}
+
 TEST_CASE("a child that lets its parent's reactor go closes its copies and no file of its own") {
   const size_t before = test::openDescriptors();
   auto reactor = std::make_unique<Reactor>();
@@ -671,6 +756,36 @@ TEST_CASE("a child makes a reactor of its own and works") {
   int status = 0;
   runUntil(parents, [&] { return waitpid(child, &status, WNOHANG) == child; });
   REQUIRE(status == 0);
+}
+
+TEST_CASE("a child that is forked by a handler may end the program, and its parent goes on") {
+  auto reactor = std::make_unique<Reactor>();
+  pid_t child = -1;
+  reactor->post([&] {
+    child = fork();
+    if (child != 0) return;
+    reactor.reset();  // as exit(3) does with a static one
+    _exit(0);
+  });
+  reactor->step();
+  REQUIRE(child > 0);
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  REQUIRE(status == 0);
+}
+
+TEST_CASE("a reactor destroyed by what dies in its turn stops the program with a message") {
+  struct App {
+    Reactor reactor;
+  };
+  const std::string message = test::abortMessage([] {
+    auto app = std::make_shared<App>();
+    Reactor& reactor = app->reactor;
+    reactor.post([app] {});
+    app.reset();
+    reactor.run();
+  });
+  REQUIRE(message.find("died in its turn") != std::string::npos);
 }
 
 TEST_CASE("a reactor destroyed by one of its own handlers stops the program with a message") {
@@ -755,6 +870,27 @@ TEST_CASE("stats count what happened") {
   REQUIRE(stats.drains == 0);
   REQUIRE(stats.sockets == 0);
   REQUIRE(stats.slots == 1);
+}
+
+TEST_CASE("stats keep the bytes of a dialed socket that is gone") {
+  Recorder events;
+  Reactor reactor;
+  RawSocket listener = RawSocket::listenTcp();
+  auto socket = reactor
+                    .connect({.hostname = "127.0.0.1",
+                              .port = listener.port(),
+                              .socket = events.handlers("client")})
+                    .value();
+  RawSocket server = listener.accept();
+  server.sendAll("hello");
+  runUntil(reactor, [&] { return events.has("client data hello"); });
+  socket.end("bye");
+  std::string back;
+  runUntil(reactor, [&] { return (back += server.readSome()) == "bye"; });
+  server.close();
+  runUntil(reactor, [&] { return reactor.stats().slots == 0; });
+  REQUIRE(reactor.stats().bytesRead == 5);
+  REQUIRE(reactor.stats().bytesWritten == 3);
 }
 
 TEST_CASE("an idle reactor does nothing") {

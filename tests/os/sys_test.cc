@@ -8,6 +8,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <array>
@@ -429,6 +430,24 @@ TEST_CASE("keep-alive is set with its time, without, and off", "[sys]") {
   REQUIRE(sys::setKeepAlive(-1, true, 0) == -EBADF);
 }
 
+#if WARREN_LINUX
+TEST_CASE("a dead peer is probed well before its time is over, and given up then", "[sys]") {
+  const Pair pair(Family::ipv4);
+  REQUIRE(sys::setDeadPeer(pair.near.get(), 30'000) == 0);
+  const auto tcpOption = [&](int name) { return optionOf(pair.near, IPPROTO_TCP, name); };
+  REQUIRE(optionOf(pair.near, SOL_SOCKET, SO_KEEPALIVE) != 0);
+  REQUIRE(tcpOption(TCP_USER_TIMEOUT) == 30'000);
+  REQUIRE(tcpOption(TCP_KEEPIDLE) == 15);
+  // The user timeout counts and not the probes, but it is looked at only when one is due.
+  const int probing = tcpOption(TCP_KEEPINTVL) * tcpOption(TCP_KEEPCNT);
+  REQUIRE(15 + probing <= 30);
+  REQUIRE(15 + probing >= 25);
+  REQUIRE(sys::setDeadPeer(pair.near.get(), 0) == 0);
+  REQUIRE(optionOf(pair.near, SOL_SOCKET, SO_KEEPALIVE) == 0);
+  REQUIRE(tcpOption(TCP_USER_TIMEOUT) == 0);
+}
+#endif
+
 // --- files, time, names, processes ---------------------------------------------------------------
 
 TEST_CASE("a file is known by itself, not by its name", "[sys]") {
@@ -468,6 +487,19 @@ TEST_CASE("the clock counts milliseconds and never runs backwards", "[sys]") {
   }
   REQUIRE(::poll(nullptr, 0, 20) == 0);
   REQUIRE(sys::now() / 1'000'000 - begin >= 20);
+}
+
+TEST_CASE("the clock is the monotonic one: setting the time of day does not move it", "[sys]") {
+  const auto monotonic = [] {
+    timespec time{};
+    REQUIRE(::clock_gettime(CLOCK_MONOTONIC, &time) == 0);
+    return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
+  };
+  const uint64_t before = monotonic();
+  const uint64_t time = sys::now();
+  const uint64_t after = monotonic();
+  REQUIRE(before <= time);
+  REQUIRE(time <= after);
 }
 
 TEST_CASE("a forked child counts its fork, its parent does not", "[sys]") {

@@ -41,6 +41,34 @@ TEST_CASE(
   REQUIRE(world.peer.readAll() == "bye");
 }
 
+TEST_CASE("a network that gives a connection up is told to close, once and by its name") {
+  const int error = GENERATE(ETIMEDOUT, EHOSTUNREACH);
+  World world;
+  Log log;
+  ListenOptions<> options{.hostname = "127.0.0.1", .port = 80, .socket = keeping(log)};
+  options.allowHalfOpen = GENERATE(false, true);
+  REQUIRE(world.reactor.listen(std::move(options)));
+  world.settle();
+  const auto descriptors = world.kernel.openDescriptors();
+  const size_t slots = world.reactor.stats().slots;
+  Peer peer = world.kernel.connect(80);
+  world.settle();
+  log.socket.idleTimeout(1h).value();
+  peer.room(0);
+  log.socket.send(pattern(100'000));
+  world.settle();
+  world.kernel.fail(Call::recv, error, peer.fd());
+  world.kernel.tell(
+      {.ready = os::kReadable | os::kEnded | os::kWritable | os::kBroken, .token = peer.token()});
+  world.settle();
+  REQUIRE(log.text() == "open, close " + describe(Error(Origin::kernel, error, Step::read)));
+  world.elapse(2h);
+  REQUIRE(log.lines.size() == 2);
+  REQUIRE(world.reactor.stats().sockets == 0);
+  REQUIRE(world.reactor.stats().slots == slots);
+  REQUIRE(world.kernel.openDescriptors() == descriptors);
+}
+
 TEST_CASE("a descriptor stays the caller's when there is no memory to adopt it") {
   World world;
   const auto [fd, peer] = world.kernel.connectedPair(Family::ipv4);

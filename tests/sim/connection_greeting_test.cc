@@ -12,13 +12,13 @@ struct Proxied : World {
   Listener<> listener;
   Peer peer;
 
-  Proxied() {
+  explicit Proxied(std::string_view header = "PROXY TCP4 10.1.2.3 10.0.0.1 4000 80\r\nhello") {
     ListenOptions<> options{.hostname = "127.0.0.1", .port = 80, .socket = keeping(log)};
     options.proxyProtocol = ProxyProtocol{.trusted = {"127.0.0.1"}};
     options.acceptError = [this](const Error& error) { refused = error.message(); };
     listener = reactor.listen(std::move(options)).value();
     peer = kernel.connect(80);
-    peer.send("PROXY TCP4 10.1.2.3 10.0.0.1 4000 80\r\nhello");
+    peer.send(header);
   }
 };
 
@@ -85,6 +85,47 @@ TEST_CASE("a connection that breaks while its PROXY header is taken is refused",
   REQUIRE(world.log.text().empty());
   REQUIRE(world.refused.find("ended before it") != std::string::npos);
   REQUIRE(world.listener.connectionCount() == 0);
+}
+
+TEST_CASE("a socket whose PROXY header has come stays open beyond the time for it", "[proxy]") {
+  Proxied world;
+  world.settle();
+  world.elapse(60s);
+  REQUIRE(world.log.text() == "open, data");
+  Socket<>(world.log.socket).send("still here");
+  world.peer.send(", me too");
+  world.settle();
+  REQUIRE(world.peer.readAll() == "still here");
+  REQUIRE(world.log.input == "hello, me too");
+  REQUIRE(world.refused.empty());
+}
+
+TEST_CASE("a proxy that says nothing, or too slowly, is refused after ten seconds", "[proxy]") {
+  const bool silent = GENERATE(true, false);
+  Proxied world("");
+  world.settle();
+  for (const char next : std::string("PROXY TCP")) {
+    if (!silent) world.peer.send(std::string(1, next));
+    world.elapse(1s);
+  }
+  world.elapse(999ms);
+  REQUIRE(world.refused.empty());
+  REQUIRE(world.reactor.stats().sockets == 1);
+  world.elapse(2ms);
+  REQUIRE(world.refused.find("it did not come in time") != std::string::npos);
+  REQUIRE(world.log.text() == "");
+  REQUIRE(world.peer.wasReset());
+  REQUIRE(world.reactor.stats().sockets == 0);
+}
+
+TEST_CASE("a connection whose PROXY header is none is reset, not ended in order", "[proxy]") {
+  Proxied world(GENERATE("GET / HTTP/1.1\r\n\r\n", "PROXY TCP4 10.1.2.3", ""));
+  world.peer.shutdownWrite();
+  world.settle();
+  REQUIRE_FALSE(world.refused.empty());
+  REQUIRE(world.log.text() == "");
+  REQUIRE(world.peer.wasReset());
+  REQUIRE(world.reactor.stats().sockets == 0);
 }
 
 }  // namespace warren::sim

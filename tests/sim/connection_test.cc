@@ -178,6 +178,21 @@ TEST_CASE("idleTimeout is pushed back by bytes that leave, and not by those that
   REQUIRE(world.kernel.now() - begin <= 110'000'000);
 }
 
+TEST_CASE("idleTimeout counts from the last byte that left, at every phase of the clock") {
+  for (int phase = 0; phase < 10; ++phase) {
+    Served world;
+    world.socket.idleTimeout(100ms).value();
+    for (int each = 0; each < 3; ++each) {
+      world.elapse(70ms + phase * 100us);
+      world.socket.send("x");
+      world.settle();
+    }
+    const Nanoseconds took = world.timeUntil(world.log, "timeout");
+    REQUIRE(took >= 100ms);
+    REQUIRE(took <= 101ms);
+  }
+}
+
 TEST_CASE("timeout called again starts anew, and zero turns it off") {
   Served world;
   world.socket.timeout(100ms).value();

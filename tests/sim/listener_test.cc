@@ -118,6 +118,39 @@ TEST_CASE("maxConnections leaves the rest in the queue, and takes one for each t
   REQUIRE(listener.connectionCount() == 1);
 }
 
+TEST_CASE(
+    "a client that maxConnections keeps out is served when its turn comes, and never beside") {
+  World world;
+  std::vector<uint16_t> served;
+  size_t most = 0;
+  Log log;
+  Listener<> listener;
+  ListenOptions<> options = serving(log);
+  options.maxConnections = 2;
+  options.socket.open = [&](SocketHandle socket) {
+    served.push_back(socket.remoteAddress().port());
+    most = std::max(most, listener.connectionCount());
+  };
+  listener = world.reactor.listen(std::move(options)).value();
+  auto peers = connectMany(world.kernel, 4);
+  std::vector<uint16_t> order;
+  for (const Peer& peer : peers) order.push_back(peer.address().port());
+  peers[2].send("said while it waited");
+  world.settle();
+  REQUIRE(served.size() == 2);
+  REQUIRE(log.input.empty());
+  peers[1].close();  // the younger of them
+  world.settle();
+  REQUIRE(served.size() == 3);
+  REQUIRE(log.input == "said while it waited");
+  peers[0].reset();
+  peers[2].close();
+  world.settle();
+  REQUIRE(served == order);
+  REQUIRE(most == 2);
+  REQUIRE(listener.connectionCount() == 1);
+}
+
 TEST_CASE("maxConnections of one serves one after the other") {
   World world;
   Log log;
@@ -193,11 +226,14 @@ struct Starving : World {
 };
 
 TEST_CASE("out of descriptors: one client is turned away, one report, and no spin") {
+  const int error = GENERATE(EMFILE, ENFILE);  // the process has no more, the whole system has none
   Starving world(2);
+  for (int served = 0; served < 2; ++served) world.kernel.inject(Call::accept, {});
+  world.kernel.fail(Call::accept, error);
   auto peers = connectMany(world.kernel, 5);
   world.settle();
   REQUIRE(world.listener.connectionCount() == 2);
-  REQUIRE(world.reports == std::vector<std::string>{"EMFILE/accept"});
+  REQUIRE(world.reports == std::vector{describe(Error(Origin::kernel, error, Step::accept))});
   REQUIRE(peers[2].ended());  // turned away, not left hanging
   REQUIRE_FALSE(peers[3].ended());
   const uint64_t accepts = world.kernel.calls(Call::accept);

@@ -119,6 +119,22 @@ TEST_CASE("an idle reactor costs one wait for each wake-up and nothing in betwee
   REQUIRE(world.kernel.calls(Call::wait) - waits < 20);
 }
 
+TEST_CASE("longestTurn tells how long handlers have kept everybody waiting, at the worst") {
+  ListenOptions<> options;
+  Nanoseconds work{};
+  options.socket.data = [&](SocketHandle, Bytes) { Kernel::current().advance(work); };
+  Served world(std::move(options));
+  world.elapse(1h);
+  REQUIRE(world.reactor.stats().longestTurn == 0ns);  // waiting is none
+  for (const auto& [span, longest] :
+       {std::pair(20ms, 20ms), std::pair(70ms, 70ms), std::pair(30ms, 70ms)}) {
+    work = span;
+    world.peer.send("x");
+    world.settle();
+    REQUIRE(world.reactor.stats().longestTurn == longest);
+  }
+}
+
 // --- order ---------------------------------------------------------------------------------------
 
 TEST_CASE("a turn dispatches events, then timers, then posted, then deferred functions") {
@@ -629,6 +645,57 @@ TEST_CASE("a Data that drains its reactor while that is destroyed is refused") {
   world.shutDown();
   REQUIRE_FALSE(answer);
   REQUIRE(answer.error().is(Usage::closed));
+}
+
+TEST_CASE("a drain cuts at its deadline, not before, and turns that take long put it off by none") {
+  for (const int64_t span : {1, 2, 3, 150, 1050, 2000}) {
+    for (const int64_t turn : {1, 500}) {
+      Served world;
+      const uint64_t begin = world.kernel.now();
+      bool done = false;
+      REQUIRE(world.reactor.drain(Duration(std::chrono::milliseconds(span)),
+                                  [&](const Drained& drained) {
+                                    done = true;
+                                    REQUIRE(drained.cut == 1);
+                                  }));
+      while (!done) {
+        world.peer.send("x");  // it is never quiet
+        world.reactor.step(1h);
+        world.elapse(Nanoseconds(turn * 1'000'000));
+      }
+      const auto took = static_cast<int64_t>(world.kernel.now() - begin) / 1'000'000;
+      INFO(span << " ms, turns of " << turn);
+      REQUIRE(took >= span);
+      REQUIRE(took <= span + 101 + 2 * turn);
+    }
+  }
+}
+
+TEST_CASE("a socket that is closed while its Data is copied is an error, and nobody hears of it") {
+  struct Stopping {
+    std::function<void()> copied;
+    Stopping() = default;
+    Stopping(const Stopping& other) : copied(other.copied) {
+      if (copied) copied();
+    }
+    Stopping& operator=(const Stopping&) = delete;
+  };
+  World world;
+  Log log;
+  std::string refused;
+  Listener<Stopping> listener;
+  Stopping data;
+  ListenOptions<Stopping> options{.hostname = "127.0.0.1", .port = 80};
+  options.socket.data = [](Socket<Stopping>, Bytes) {};
+  options.socket.connectError = [&](Socket<Stopping>, const Error&) { refused = "connectError"; };
+  options.acceptError = [&](const Error& error) { refused = describe(error); };
+  listener = world.reactor.listen<Stopping>(std::move(options)).value();
+  listener.data().copied = [&] { listener.stop(true); };
+  Peer peer = world.kernel.connect(80);
+  world.settle();
+  REQUIRE(refused == "closed/socket");
+  REQUIRE_FALSE(peer.connected());
+  REQUIRE(world.reactor.stats().sockets == 0);
 }
 
 TEST_CASE("what a drain holds may close sockets as the reactor goes, and no handler hears of it") {

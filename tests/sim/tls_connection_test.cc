@@ -537,6 +537,29 @@ TEST_CASE("a listener that is full of silent clients goes through them by two te
   }
 }
 
+TEST_CASE("a listener that stops while it is full of silent clients leaves no timer behind",
+          "[tls]") {
+  World world;
+  Log log;
+  const auto listenAndStop = [&] {
+    world.reactor.listen(crowded(log, 1, 10s)).value().stop();
+    world.settle();
+  };
+  for (int each = 0; each < 64; ++each) listenAndStop();  // as many as are remembered
+  const size_t slots = world.reactor.stats().slots;
+  auto listener = world.reactor.listen(crowded(log, 1, 10s)).value();
+  for (int client = 0; client < 2; ++client) world.kernel.connect(80);
+  world.settle();
+  REQUIRE(listener.stats().accepted == 1);
+  listener.stop(true);
+  world.settle();
+  REQUIRE(world.reactor.stats().slots == slots);
+  for (int each = 0; each < 65; ++each) listenAndStop();
+  world.elapse(2s);  // the full listener would have looked again
+  REQUIRE(log.text() == "");
+  REQUIRE(world.reactor.stats().slots == slots);
+}
+
 TEST_CASE("a reader that opens a large window holds no turn for all that is queued for it",
           "[tls]") {
   Secured world;

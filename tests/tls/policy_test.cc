@@ -31,6 +31,7 @@ struct Visit {
   std::string protocol;
   std::string error;
   std::string session;  // to resume with
+  std::string subject;  // of the server's certificate
   bool resumed = false;
 
   bool done() const { return !session.empty() || !error.empty(); }
@@ -47,6 +48,8 @@ void visit(Reactor& reactor, int port, TlsOptions tls, Visit& result) {
                                               result.protocol = socket.tls().alpnProtocol();
                                               result.resumed = socket.tls().resumed();
                                               result.session = socket.tls().session();
+                                              result.subject =
+                                                  socket.tls().peerCertificates().at(0).subject;
                                               socket.close();
                                             },
                                         .close = failed,
@@ -161,6 +164,34 @@ TEST_CASE("tls: a server name with a dot at its end demands what it demands with
   runUntil(reactor, [&] { return result.done(); });
   CHECK(result.error == "ERR_SSL_TLSV1_ALERT_CERTIFICATE_REQUIRED");
   CHECK(listener.removeServerName("admin.example.com"));
+}
+
+TEST_CASE("tls: a server name that is added again has the new certificate, and is removed once",
+          "[tls]") {
+  Reactor reactor;
+  const Listener<> listener = greetingAt(reactor, serverTls());
+  const auto add = [&](const char* name, const char* subject) {
+    const test::Identity identity =
+        test::issue(test::testAuthority(), {.subject = subject, .names = {"DNS:a.example.com"}});
+    REQUIRE(listener.addServerName(name, {.key = identity.key, .cert = identity.cert}));
+  };
+  const auto subjectSeen = [&] {
+    TlsOptions tls = clientTls();
+    tls.serverName = "a.example.com";
+    Visit result;
+    visit(reactor, listener.port(), std::move(tls), result);
+    runUntil(reactor, [&] { return result.done(); });
+    CHECK(result.error == "");
+    return result.subject;
+  };
+  const std::string fallback = subjectSeen();
+  add("a.example.com", "first");
+  CHECK(subjectSeen() == "CN=first");
+  add("A.example.com.", "second");  // the same name
+  CHECK(subjectSeen() == "CN=second");
+  CHECK(listener.removeServerName("a.example.com"));
+  CHECK(subjectSeen() == fallback);
+  CHECK_FALSE(listener.removeServerName("a.example.com"));
 }
 
 TEST_CASE("tls: server names that no client can ask for are refused", "[tls]") {

@@ -386,6 +386,26 @@ TEST_CASE("with cacheSessions a client resumes by itself, each host its own sess
   }
 }
 
+TEST_CASE("with cacheSessions clients of different ciphers have each their own session") {
+  tls::SessionCache::ofProcess().clear();
+  const auto policy = policyOf(only(serverOptions(), TlsVersion::tls12));
+  const auto resumesWith = [&](const char* cipher) {
+    TlsOptions options = clientOptions();
+    options.cacheSessions = true;
+    options.ciphers = cipher;
+    Ends both = connected(policy, clientCredentials(options));
+    sessionWith(both);
+    CHECK(both.client.session->cipher() == cipher);
+    return both.client.session->resumed();
+  };
+  const char* const one = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
+  const char* const other = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256";
+  CHECK_FALSE(resumesWith(one));
+  CHECK_FALSE(resumesWith(other));
+  CHECK(resumesWith(one));
+  CHECK(resumesWith(other));
+}
+
 TEST_CASE("without cacheSessions a client does not resume by itself") {
   const auto credentials = clientCredentials(clientOptions());
   const auto policy = policyOf(serverOptions());
