@@ -25,8 +25,16 @@ class Handler : public Callback<SocketHandle, Args...> {
   Handler() = default;
 
   template <class F>
-    requires(!std::derived_from<F, Handler> && std::invocable<F&, Socket<Data>, Args...>)
-  Handler(F callable) { this->template keep<Socket<Data>, Args...>(std::move(callable)); }
+    requires(!std::derived_from<F, Handler>)
+  Handler(F callable) {
+    constexpr bool fits = std::invocable<F&, Socket<Data>, Args...>;
+    constexpr bool foreign = std::derived_from<F, Callback<SocketHandle, Args...>>;
+    static_assert(fits, "a handler takes a Socket<Data> by value, then what SocketHandlers says");
+    static_assert(!foreign, "this handler is for sockets with another Data");
+    if constexpr (fits && !foreign) {
+      this->template keep<Socket<Data>, Args...>(std::move(callable));
+    }
+  }
 };
 
 // The handlers of the sockets of one listener, or of one dialed socket. Each may be missing, except
@@ -45,7 +53,8 @@ class Handler : public Callback<SocketHandle, Args...> {
 //                 alone and without `open`: the TLS handshake of an accepted socket failed, and there
 //                 is no `handshake` handler. Then the error has no exception(), and the socket is closed
 //   timeout       the time set by `timeout` or `idleTimeout` is up. A handler that arms it again
-//                 keeps the socket; otherwise it closes with ETIMEDOUT
+//                 keeps the socket; otherwise it closes with ETIMEDOUT, and what it has said with `end` is
+//                 still delivered
 //   handshake     TLS is agreed on (true); the error says what verification found, where nobody insists
 //                 on it. Or it has failed (false), the error says why, nothing can be sent any more, and
 //                 `close` follows. A table that has it opens before the handshake

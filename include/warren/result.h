@@ -126,6 +126,10 @@ class [[nodiscard]] Result {
     if (!*this) detail::refuse(error());
     return *std::get_if<0>(&state_);
   }
+  const T& value() const& {
+    if (!*this) detail::refuse(error());
+    return *std::get_if<0>(&state_);
+  }
   T value() && {
     if (!*this) detail::refuse(error());
     return std::move(*std::get_if<0>(&state_));

@@ -101,7 +101,8 @@ class SocketHandle {
   //   returns  true: go on; false: more than `highWaterMark` is queued (or the socket can send no
   //            more), slow down until `drain`
   //   errors   more than `maxQueued` closes the socket at once with Usage::tooMuch and a reset: a
-  //            stream is whole or visibly broken
+  //            stream is whole or visibly broken. Then `close` comes inside the call: who sends to many
+  //            must not walk a list that `close` changes
   bool send(Bytes bytes) const;
   bool send(std::string_view text) const { return send(asBytes(text)); }
 
@@ -121,6 +122,7 @@ class SocketHandle {
   // Input keeps coming to `data` until the peer's FIN, then `close`. Without allowHalfOpen a silent or
   // endless peer is cut by the linger limits, which `close` then tells.
   //   returns  the bytes taken (all), or -1 when it is too late to send
+  //   errors   as send
   std::ptrdiff_t end(Bytes bytes = {}) const;
   std::ptrdiff_t end(std::string_view text) const { return end(asBytes(text)); }
 

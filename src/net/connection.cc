@@ -208,10 +208,13 @@ void Connection::onWorkLeft() {
 void Connection::onTimeout() {
   if (connecting()) return failed({Origin::kernel, ETIMEDOUT, Step::timeout, target()});
   WARREN_CHECK(state_ == State::open);
+  const bool ended = has(kFinOwed | kFinSent);
   call(cell_->table->timeout);
   if (state_ != State::open) return;
   if (links_.timeout != kNone && reactor().timers().at(links_.timeout).armed()) return;
-  finish({Origin::kernel, ETIMEDOUT, Step::timeout});
+  const Error late(Origin::kernel, ETIMEDOUT, Step::timeout);
+  const bool saysGoodbye = !ended && has(kFinOwed | kFinSent);
+  saysGoodbye ? leave(late) : finish(late);
 }
 
 void Connection::onDeadline() {

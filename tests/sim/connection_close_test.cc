@@ -171,6 +171,33 @@ TEST_CASE("an answer written from drain reaches a peer that ended behind its que
   REQUIRE(answering.log.text() == "open, end, drain, drain, drain, drain, close clean");
 }
 
+TEST_CASE("what a timeout handler says with end reaches a reader who is slow") {
+  World world;
+  Log log;
+  ListenOptions<> options{.hostname = "127.0.0.1", .port = 80, .socket = keeping(log)};
+  const std::string goodbye(2'000'000, 'x');
+  options.socket.open = [](SocketHandle socket) { socket.idleTimeout(100ms).value(); };
+  options.socket.timeout = [&](SocketHandle socket) {
+    CHECK(socket.end(goodbye) == std::ssize(goodbye));
+  };
+  REQUIRE(world.reactor.listen(std::move(options)));
+  Peer peer = world.kernel.connect(80);
+  peer.send("never read");
+  world.settle();
+  world.elapse(101ms);
+  world.settle();
+  std::string got;
+  while (!peer.ended() && !peer.wasReset()) {
+    got += peer.read(50'000);
+    world.settle();
+  }
+  REQUIRE(got == goodbye);
+  peer.close();
+  world.settle();
+  REQUIRE(log.count("close ETIMEDOUT/timeout") == 1);
+  REQUIRE(world.reactor.stats().sockets == 0);
+}
+
 TEST_CASE("a peer that ended while drain was owed and takes nothing is cut after linger.timeout") {
   Answering answering;
   Served world(answering.options());
