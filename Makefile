@@ -110,7 +110,7 @@ SIM_LIBRARY := $(BUILD)/libwarren_sim.a
 SWARM := $(BUILD)/sim/swarm
 SUPPORT := $(BUILD)/tests/libsupport.a
 EXAMPLES := $(call programs,examples,examples,$(EXAMPLE_SOURCES))
-TEST_PROGRAMS := $(if $(TEST_SOURCES),$(BUILD)/tests/warren_tests) \
+TEST_PROGRAMS := $(if $(filter %_test.cc,$(TEST_SOURCES)),$(BUILD)/tests/warren_tests) \
   $(if $(SIM_SOURCES),$(BUILD)/tests/sim_tests) \
   $(if $(REPLAY_SOURCES),$(BUILD)/tests/fuzz_tests)
 STRESS := $(BUILD)/stress
@@ -198,7 +198,7 @@ define stamp
 endef
 $(BUILD)/flags.stamp: FORCE
 	$(call stamp,$(COMPILER) $(CXX) $(CPPFLAGS) $(EVERY_FLAGS) $(LIBRARY_FLAGS) $(EXAMPLE_FLAGS) \
-	  $(TEST_FLAGS) $(CXXFLAGS) $(LDFLAGS) $(LINK_LIBRARIES))
+	  $(TEST_FLAGS) $(CXXFLAGS) $(LDFLAGS) $(LINK_LIBRARIES) $(BORINGSSL_API))
 $(BUILD)/sources.stamp: FORCE
 	$(call stamp,$(SOURCES) $(SUPPORT_SOURCES) $(SIM_SOURCES) $(TEST_SOURCES) $(REPLAY_SOURCES))
 FORCE:
@@ -227,7 +227,7 @@ endif
 $(BUILD)/obj/%.o: %.cc $(BUILD)/flags.stamp
 	@mkdir -p $(@D)
 	$(if $(QUIET),@echo '  CXX $<')
-	$(QUIET)$(CXX) $(CPPFLAGS) $(EVERY_FLAGS) $(FLOOR_FLAGS) $(CXXFLAGS) $(LAST_FLAGS) -MMD -MP -c -o $@ $<
+	$(QUIET)$(CXX) $(CPPFLAGS) $(EVERY_FLAGS) $(FLOOR_FLAGS) $(CXXFLAGS) $(LAST_FLAGS) -MD -MP -c -o $@ $<
 
 # Reading Catch2 and the library's headers takes longer than most tests themselves; and reading the public
 # headers longer than most sources, which pays where processors are few. CMake does without, and so finds
@@ -330,7 +330,7 @@ run:
 test:
 	@CATCH2='$(CATCH2)' $(PREPARE) test
 	+@$(SUBMAKE) all $(if $(filter tests/examples/%,$(or $(TEST_FILES),tests/examples/all)),examples) test-programs
-	@WARREN_EXAMPLES='$(abspath $(BUILD)/examples)' tests/run -t $(TEST_SECONDS) -f '$(TESTS)' $(TEST_PROGRAMS)
+	@WARREN_EXAMPLES='$(abspath $(BUILD)/examples)' tests/run -t $(TEST_SECONDS) -f '$(subst ','\'',$(TESTS))' $(TEST_PROGRAMS)
 
 stress:
 	@$(PREPARE) build
@@ -381,7 +381,7 @@ ROOT := $(DESTDIR)$(PREFIX)
 fill = sed -e 's|@VERSION@|$(VERSION)|' -e 's|@WARREN_THREADS@|$(THREADS)|' -e 's|@WARREN_TLS@|$(TLS)|' \
   -e 's|@BORINGSSL@|$(abspath $(BORINGSSL))|' -e 's|@BORINGSSL_API@|$(BORINGSSL_API)|' \
   -e 's|@PUBLIC_FLAGS@|$(strip $(PUBLIC_FLAGS))|' -e 's|@PUBLIC_DEFINITIONS@|$(patsubst -D%,%,$(strip $(PUBLIC_FLAGS)))|' \
-  -e 's|@PRIVATE_LIBRARIES@|$(strip $(THREAD_FLAGS) $(LINK_LIBRARIES))|' -e 's|@PREFIX@|$(PREFIX)|' \
+  -e 's|@PRIVATE_LIBRARIES@|$(strip $(THREAD_FLAGS) $(LINK_LIBRARIES))|' -e 's|@PREFIX@|$${pcfiledir}/../..|' \
   -e 's|@LIBDIR@|lib|' -e 's|@INCLUDEDIR@|include|' \
   -e 's|@PACKAGE_INIT@|get_filename_component(PACKAGE_PREFIX_DIR "$${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)|' \
   -e 's|@PACKAGE_LIBDIR@|$${PACKAGE_PREFIX_DIR}/lib|' -e 's|@PACKAGE_INCLUDEDIR@|$${PACKAGE_PREFIX_DIR}/include|'
