@@ -42,10 +42,6 @@ void Timers::cancel(TimerSlot& timer) {
   slab_.give(timer);
 }
 
-void Timers::cancel(uint32_t& index) {
-  if (index != kNone) cancel(at(std::exchange(index, kNone)));
-}
-
 void Timers::expire(uint64_t now) {
   if (!wheel_.empty()) wheel_.advance(now / kTick, expired_);
 }

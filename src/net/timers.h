@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 #include "base/slab.h"
 #include "base/timer_wheel.h"
@@ -51,8 +52,10 @@ class Timers {
 
   // Ends it and gives its slot back.
   void cancel(TimerSlot& timer);
-  // The same for a link to one, which may be kNone and becomes it.
-  void cancel(uint32_t& index);
+  // The same for a link to one, which may be kNone and becomes it. Most are: every socket that closes asks.
+  void cancel(uint32_t& index) {
+    if (index != kNone) cancel(at(std::exchange(index, kNone)));
+  }
 
   // Finds out what has expired; `next` gives it, one at a time. Between them a timer may be cancelled.
   void expire(uint64_t now);  // the clock, in nanoseconds
