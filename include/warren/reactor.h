@@ -35,6 +35,9 @@ struct ReactorOptions {
   // before others have a turn.
   size_t readBudget = size_t{256} << 10;
   size_t acceptBudget = 64;
+  // Bytes that may be queued on all sockets together, beside what each may by its own `maxQueued`. Once they
+  // are, `send` and `end` go to the kernel at once, and close their socket the same way if it is full.
+  size_t maxQueued = size_t{1} << 30;
   // TLS handshakes that may go a step on in one turn. A step costs up to a millisecond of cryptography,
   // which sockets that are open already wait for; they come first in each turn.
   size_t handshakeBudget = 4;
@@ -69,6 +72,7 @@ struct Stats {
   uint64_t shortWrites = 0;
   uint64_t drains = 0;
   size_t sockets = 0;                      // now: all of them, connecting and lingering ones too
+  size_t queuedBytes = 0;                  // now: in all outboxes; of TLS, records too
   size_t slots = 0;                        // now: sockets, timers and listeners
   size_t memoryBytes = 0;                  // now: held by the slots
   std::chrono::nanoseconds longestTurn{};  // without the waiting

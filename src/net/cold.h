@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "base/ring_buffer.h"
@@ -12,10 +13,37 @@
 
 namespace warren::net {
 
+// Bytes on their way to the kernel, counted in a total of all of the reactor's.
+class Outbox {
+ public:
+  explicit Outbox(size_t& total) : total_(total) {}
+  ~Outbox() { release(); }
+  Outbox(const Outbox&) = delete;
+  Outbox& operator=(const Outbox&) = delete;
+
+  const base::RingBuffer& bytes() const { return bytes_; }
+  size_t size() const { return bytes_.size(); }
+  bool empty() const { return bytes_.empty(); }
+
+  // False, and nothing changed, when there is no memory.
+  [[nodiscard]] bool append(Bytes bytes);
+  void consume(size_t count);
+  // Drops what is in it, and gives its memory away.
+  base::RingBuffer release();
+  // Takes memory for what is to come; it has none yet.
+  void lend(base::RingBuffer memory) { bytes_ = std::move(memory); }
+
+ private:
+  base::RingBuffer bytes_;
+  size_t& total_;
+};
+
 // Owner: the connection, from the reactor's pool.
 struct Cold {
-  base::RingBuffer outbox;                // accepted bytes that the kernel has not taken
-  base::RingBuffer wire;                  // TLS: records that the kernel has not taken
+  explicit Cold(size_t& queued) : outbox(queued), wire(queued) {}
+
+  Outbox outbox;                          // accepted bytes that the kernel has not taken
+  Outbox wire;                            // TLS: records that the kernel has not taken
   base::RingBuffer inbox;                 // TLS: what came before a pause and was not opened
   std::unique_ptr<Dialer> dialer;         // while connecting
   std::unique_ptr<ProxyParser> greeting;  // until its PROXY header is read
@@ -36,17 +64,21 @@ class ColdPool {
   Cold* take();
   void give(Cold* cold);
 
-  // Empty; with memory if some is spare.
-  base::RingBuffer takeOutbox();
+  // Gives an outbox without memory some, if there is any to spare.
+  void equip(Outbox& outbox);
   // Drops what is in it, and leaves it without memory.
-  void giveOutbox(base::RingBuffer& outbox);
+  void strip(Outbox& outbox);
+
+  // Bytes in all outboxes.
+  size_t queued() const { return queued_; }
 
  private:
   static constexpr size_t kMost = 64;               // of either
   static constexpr size_t kMostOutbox = 64u << 10;  // bytes of each
 
+  size_t queued_ = 0;  // first: outboxes count in it until they die
   std::vector<std::unique_ptr<Cold>> colds_;
-  std::vector<base::RingBuffer> outboxes_;
+  std::vector<base::RingBuffer> memory_;  // of outboxes
 };
 
 }  // namespace warren::net

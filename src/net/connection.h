@@ -253,6 +253,8 @@ class Connection : public base::Slot {
   std::ptrdiff_t taken(size_t count, size_t total);
   std::ptrdiff_t refused();
   bool queue(Bytes bytes);
+  bool crowded(size_t more) const;
+  void tooMuch(const char* what);
   bool enqueue(Bytes bytes);
   void flushOutput();
   void flushAndDrain();

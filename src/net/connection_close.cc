@@ -223,7 +223,7 @@ void Connection::dropColdIfIdle() {
   Cold* const cold = this->cold();
   if (cold == nullptr || !cold->outbox.empty()) return;
   if (cold->idle() && deadline_ == kNone) return dropCold();
-  reactor().colds().giveOutbox(cold->outbox);
+  reactor().colds().strip(cold->outbox);
 }
 
 }  // namespace warren::net

@@ -280,7 +280,7 @@ size_t Connection::sendAll(const base::RingBuffer& bytes) {
 bool Connection::flushWire() {
   Cold* const cold = this->cold();
   if (cold == nullptr || cold->wire.empty()) return true;
-  if (writable()) cold->wire.consume(sendAll(cold->wire));
+  if (writable()) cold->wire.consume(sendAll(cold->wire.bytes()));
   if (!cold->wire.empty()) return false;
   cold->wire.release();
   if (!has(kTlsFailed)) cold->sealed = 0;
@@ -298,7 +298,7 @@ size_t Connection::seal(std::span<const Bytes> segments) {
       reactor().ready(*this);
       return 0;
     }
-    const size_t size = sealSome(cold()->outbox.readable()[0]);
+    const size_t size = sealSome(cold()->outbox.bytes().readable()[0]);
     cold()->outbox.consume(size);
     if (size == 0 || !passOn(size)) return 0;
     used += size;

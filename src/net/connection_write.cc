@@ -23,6 +23,10 @@ size_t totalSize(std::span<const Bytes> segments) {
   return total;
 }
 
+bool fits(size_t more, size_t queued, size_t limit) {
+  return queued <= limit && more <= limit - queued;
+}
+
 }  // namespace
 
 bool Connection::acceptsWrites() const {
@@ -92,22 +96,37 @@ bool Connection::send(Bytes bytes) {
 // Takes all of `bytes` or finishes the socket: false then.
 bool Connection::queue(Bytes bytes) {
   size_t sent = 0;
-  if (queued() + bytes.size() >= kGatherLimit && mayTransmit() && !has(kHandshaking)) {
+  // Where others have queued too much, who need not queue is not to suffer for it.
+  const bool straight = queued() + bytes.size() >= kGatherLimit || crowded(bytes.size());
+  if (straight && mayTransmit() && !has(kHandshaking)) {
     sent = transmit(std::span<const Bytes>(&bytes, 1), bytes.size());
     if (has(kWriteDead) || state_ == State::closed) return false;
     bytesWritten_ += sent;
   }
   const Bytes rest = bytes.subspan(sent);
   if (rest.empty()) return true;
-  if (rest.size() > cell_->policy.maxQueued - std::min(queued(), cell_->policy.maxQueued)) {
-    set(kReset);
-    finish({Usage::tooMuch, Step::write, "more than maxQueued would be queued"});
+  if (!fits(rest.size(), queued(), cell_->policy.maxQueued)) {
+    tooMuch("more than maxQueued would be queued");
+    return false;
+  }
+  if (crowded(rest.size())) {
+    tooMuch("more than ReactorOptions::maxQueued would be queued on all sockets together");
     return false;
   }
   if (!enqueue(rest)) return false;
   bytesWritten_ += rest.size();
   reactor().flushLater(*this);
   return true;
+}
+
+// So many more would be too many for the reactor.
+bool Connection::crowded(size_t more) const {
+  return !fits(more, reactor().colds().queued(), reactor().options().maxQueued);
+}
+
+void Connection::tooMuch(const char* what) {
+  set(kReset);
+  finish({Usage::tooMuch, Step::write, what});
 }
 
 std::ptrdiff_t Connection::end(Bytes bytes) {
@@ -152,7 +171,7 @@ size_t Connection::transmit(std::span<const Bytes> extra, size_t extraSize) {
   size_t count = 0;
   const size_t before = queued();
   if (before > 0) {
-    for (const Bytes& part : cold()->outbox.readable()) {
+    for (const Bytes& part : cold()->outbox.bytes().readable()) {
       if (!part.empty()) segments[count++] = part;
     }
   }
@@ -195,8 +214,7 @@ size_t Connection::sent(Answer answer, size_t size) {
 // Appends to the outbox; without memory for it the socket is finished.
 bool Connection::enqueue(Bytes bytes) {
   Cold* cold = needCold();
-  if (cold != nullptr && cold->outbox.capacity() == 0)
-    cold->outbox = reactor().colds().takeOutbox();
+  if (cold != nullptr) reactor().colds().equip(cold->outbox);
   if (cold != nullptr && cold->outbox.append(bytes)) return true;
   set(kReset);
   finish({Origin::kernel, ENOMEM, Step::write, "outbox"});

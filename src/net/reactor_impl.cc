@@ -564,6 +564,7 @@ Stats ReactorImpl::snapshot() const {
     now.bytesRead += cell->bytesRead;
     now.bytesWritten += cell->bytesWritten;
   }
+  now.queuedBytes = colds_.queued();
   now.sockets = sockets_;
   now.slots = slab_.slotsInUse();
   now.longestTurn = std::chrono::nanoseconds(longestTurn_);

@@ -287,6 +287,41 @@ TEST_CASE("more than maxQueued closes the socket with tooMuch and a reset, nothi
   REQUIRE(world.socket.unsentBytes() == 100);
 }
 
+TEST_CASE(
+    "more than the reactor's maxQueued on all sockets together closes the one that goes beyond "
+    "it") {
+  World world({.maxQueued = 100});
+  std::vector<Socket<>> sockets;
+  std::string why;
+  ListenOptions<> options{.hostname = "127.0.0.1", .port = 80, .socket = {}};
+  options.socket.open = [&](Socket<> socket) { sockets.push_back(socket); };
+  options.socket.data = [](Socket<>, Bytes) {};
+  options.socket.close = [&](Socket<>, const Error& error) { why = error.message(); };
+  REQUIRE(world.reactor.listen(std::move(options)));
+  Peer first = world.kernel.connect(80);
+  Peer second = world.kernel.connect(80);
+  Peer third = world.kernel.connect(80);
+  world.settle();
+  first.room(0);
+  second.room(0);
+  REQUIRE(sockets.at(0).send(pattern(60)));
+  REQUIRE(sockets.at(1).send(pattern(40)));
+  REQUIRE(world.reactor.stats().queuedBytes == 100);
+  REQUIRE(sockets.at(2).send("who has room is not harmed"));
+  REQUIRE(third.readAll() == "who has room is not harmed");
+  REQUIRE(why == "");
+  REQUIRE_FALSE(sockets.at(1).send("x"));
+  REQUIRE(why.find("ReactorOptions::maxQueued") != std::string::npos);
+  world.settle();
+  REQUIRE(second.wasReset());
+  REQUIRE(world.reactor.stats().queuedBytes == 60);
+  first.unlimitedRoom();
+  world.settle();
+  REQUIRE(first.readAll() == pattern(60));
+  REQUIRE(world.reactor.stats().queuedBytes == 0);
+  REQUIRE(sockets.at(0).send(pattern(100)));
+}
+
 TEST_CASE("cork gathers writes into one system call when its guard ends") {
   Served world;
   {

@@ -23,6 +23,18 @@ void Player::checkCounts() {
   expect(stats.connectFailures == refused_, "failed connects and connectError handlers differ");
 }
 
+// What the reactor says is queued is what its sockets say. A TLS socket has records, too, and says nothing
+// of those.
+void Player::checkQueued() {
+  uint64_t queued = 0;
+  for (const User& user : users_) {
+    const bool lingers = user.kernel != nullptr && user.kernel->fd >= 0;
+    if (user.live() || lingers) queued += user.socket.unsentBytes();
+  }
+  const bool same = owned_->stats().queuedBytes == queued;
+  expect(tls_ != 0 || same, "the reactor and its sockets count different bytes in the outboxes");
+}
+
 void Player::quiesce() {
   calm();
   elapse(kCalm);
@@ -38,6 +50,7 @@ void Player::checkQuiet() {
     checkQuiet(user);
     checkSealed(user);
   }
+  checkQueued();
   for (const Group& group : groups_) checkListener(group);
   for (const auto& [fd, entry] : queue().entries) {
     const sim::KernelSocket& socket = *entry->socket;
@@ -147,6 +160,7 @@ void Player::finale() {
   }
   const Stats stats = owned_->stats();
   expect(stats.sockets == 0, "sockets are left");
+  expect(stats.queuedBytes == 0, "bytes are left in outboxes of nobody");
   expect(drainsOwed_ == 0, "a drain was never done, or twice");
   expect(errors_ == thrown_ || tls_ != 0, "something that was thrown reached no error handler");
   expect(stats.slots <= std::min(groups_.size(), kStoppedListeners), "slots were not given back");

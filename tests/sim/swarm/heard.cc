@@ -254,9 +254,13 @@ bool Player::mayClose(const User& user, const Error& error) const {
   }
   if (error.is(Usage::tooMuch)) {
     const bool writing = error.step() == Step::write;
-    return writing ? user.group->maxQueued < 100'000 : user.group->lingerBytes < 100'000;
+    return writing ? mayBeTooMuch(user) : user.group->lingerBytes < 100'000;
   }
   return shaky(user);
+}
+
+bool Player::mayBeTooMuch(const User& user) const {
+  return std::min(user.group->maxQueued, maxQueued_) < kAmple;
 }
 
 void Player::onTimeout(User& user) {
@@ -284,7 +288,7 @@ void Player::onConnectError(User& user, const Error& error) {
   } else if (error.isErrno(ETIMEDOUT) && error.step() == Step::timeout) {
     expect(user.timeoutAt && now() >= *user.timeoutAt, user, "a connect timed out early");
   } else if (error.is(Usage::tooMuch)) {
-    expect(user.group->maxQueued < 100'000, user, "connectError says that too much was queued");
+    expect(mayBeTooMuch(user), user, "connectError says that too much was queued");
   } else if (user.sure && program_.chaos == 0 && !error.isErrno(ECONNRESET)) {
     expect(everFew_, user, "connecting failed for no reason: " + error.message());
   }

@@ -15,8 +15,9 @@
 namespace warren::swarm {
 
 inline constexpr uint64_t kMillisecond = 1'000'000;
-inline constexpr uint64_t kLinger = 500;           // milliseconds
-inline constexpr uint64_t kConnectTimeout = 1000;  // milliseconds
+inline constexpr size_t kAmple = size_t{64} << 20;  // more than a program ever sends
+inline constexpr uint64_t kLinger = 500;            // milliseconds
+inline constexpr uint64_t kConnectTimeout = 1000;   // milliseconds
 
 // The Data of every socket. `live` finds those that are never destroyed, or twice.
 struct Tag {
@@ -68,7 +69,7 @@ struct Group {
   bool listens = false;  // to `handshake`
   TlsManner manner{};
   size_t highWaterMark = size_t{64} << 10;
-  size_t maxQueued = size_t{64} << 20;
+  size_t maxQueued = kAmple;
   uint64_t lingerBytes = uint64_t{16} << 20;
   size_t maxConnections = 0;
   int table = 0;  // the current one

@@ -11,7 +11,13 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr size_t kBuffers[][2] = {{131072, 131072}, {4096, 4096}, {256, 512}, {65536, 1024}};
-constexpr size_t kBudgets[][2] = {{262144, 64}, {1, 1}, {1000, 2}, {65536, 64}};
+struct Budget {
+  size_t read;
+  size_t accept;
+  size_t queued;
+};
+constexpr Budget kBudgets[] = {
+    {262144, 64, kAmple}, {1, 1, kAmple}, {1000, 2, 50'000}, {65536, 64, kAmple}};
 constexpr uint64_t kTurnLimit = 100'000;
 constexpr size_t kFew = 6;
 constexpr size_t kSlotsOfAPage = 64;
@@ -25,8 +31,10 @@ constexpr const char* kServerPath = "/sim/server";
 
 ReactorOptions optionsOf(const Program& program) {
   ReactorOptions options;
-  options.readBudget = kBudgets[program.budget % 4][0];
-  options.acceptBudget = kBudgets[program.budget % 4][1];
+  const Budget& budget = kBudgets[program.budget % 4];
+  options.readBudget = budget.read;
+  options.acceptBudget = budget.accept;
+  options.maxQueued = budget.queued;
   options.resolve = [](const std::string&, const ResolveAnswer& answer) {
     answer(std::vector<Address>{kBlackHole, kServer});
   };
@@ -69,7 +77,8 @@ Player::Player(const Program& program)
       server_(kernel_.serve(kServer)),
       unixServer_(kernel_.serveUnix(kServerPath)),
       secureServer_(kernel_.serve(kSecure)),
-      chaos_(chaosOf(program.chaos, program.seed)) {
+      chaos_(chaosOf(program.chaos, program.seed)),
+      maxQueued_(optionsOf(program).maxQueued) {
   seedTls(program.seed);
   if (program.kqueue != 0) kernel_.readiness(sim::Readiness::kqueue);
   kernel_.allowIdle();

@@ -98,6 +98,7 @@ class Player {
   void onConnectError(User& user, const Error& error);
   void onError(SocketHandle socket, const Error& error);
   bool mayClose(const User& user, const Error& error) const;
+  bool mayBeTooMuch(const User& user) const;
   sim::KernelSocket* findKernel(SocketHandle socket);
   void receive(End& end, Bytes bytes);
   void readPeer(PeerEnd& peer, size_t most);
@@ -139,6 +140,7 @@ class Player {
   // checks.cc: what must be true when nothing more happens
   void quiesce();
   void checkCounts();
+  void checkQueued();
   void checkQuiet();
   void checkQuiet(const User& user);
   void checkListener(const Group& group);
@@ -177,7 +179,8 @@ class Player {
   std::array<std::deque<Operation>, static_cast<size_t>(When::count)> reactions_;
   std::string scratch_;
   sim::Chaos chaos_;
-  bool faulty_ = false;  // some call may fail without a reason
+  const size_t maxQueued_;  // by the reactor
+  bool faulty_ = false;     // some call may fail without a reason
   bool fewDescriptors_ = false;
   bool everFew_ = false;
   bool calm_ = false;
