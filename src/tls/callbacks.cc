@@ -88,9 +88,12 @@ std::string askedName(const SSL* ssl) {
   return name != nullptr ? name : "";
 }
 
-bool setPair(SSL* ssl, const Pair& pair) {
-  std::vector<CRYPTO_BUFFER*> chain;
-  for (const bssl::UniquePtr<CRYPTO_BUFFER>& one : pair.chain) chain.push_back(one.get());
+// The first pair of a session that has kept its context is there already: BoringSSL parses and compares keys
+// each time it is given one.
+bool setPair(SSL* ssl, const Credentials& credentials, const Pair& pair) {
+  const bool own = SSL_get_SSL_CTX(ssl) == credentials.context.get();
+  if (own && &pair == &credentials.pairs.front()) return true;
+  const std::vector<CRYPTO_BUFFER*> chain = pair.buffers();
   return SSL_set_chain_and_key(ssl, chain.data(), chain.size(), pair.key.get(), nullptr) == 1;
 }
 
@@ -250,10 +253,14 @@ int Callbacks::choosePair(SSL* ssl, void*) {
   const auto found = std::find_if(pairs.begin(), pairs.end(), suits);
   // When none suits, a client shows nothing (RFC 8446, 4.4.2), and BoringSSL refuses a server with the
   // words for it.
-  if (found == pairs.end() && session.isClient()) return 1;
+  if (found == pairs.end() && session.isClient()) {
+    SSL_certs_clear(ssl);
+    return 1;
+  }
   const Pair& pair = found != pairs.end() ? *found : pairs.front();
   session.shown_ = static_cast<uint16_t>(&pair - pairs.data() + 1);
-  return setPair(ssl, pair) && (&pair != &pairs.front() || staple(ssl, *session.credentials_));
+  return setPair(ssl, *session.credentials_, pair) &&
+         (&pair != &pairs.front() || staple(ssl, *session.credentials_));
 }
 
 int Callbacks::chooseProtocol(SSL* ssl, const uint8_t** out, uint8_t* outSize,

@@ -179,6 +179,18 @@ Result<void> setPairs(Credentials& credentials, const TlsOptions& options) {
   return {};
 }
 
+// What most sessions show, so that they have it from the start; Callbacks::choosePair has the last word.
+Result<void> setFirstPair(const Credentials& credentials) {
+  if (credentials.pairs.empty()) return {};
+  const Pair& pair = credentials.pairs.front();
+  const std::vector<CRYPTO_BUFFER*> chain = pair.buffers();
+  const bool done = SSL_CTX_set_chain_and_key(credentials.context.get(), chain.data(), chain.size(),
+                                              pair.key.get(), nullptr) == 1;
+  const std::string reason = reasonOf(ErrorScope::take());
+  if (!done) return refusal(Usage::invalid, "cert: " + reason);
+  return {};
+}
+
 Result<void> setAll(Credentials& credentials, const TlsOptions& options) {
   if (Result<void> settings = copySettings(credentials, options); !settings) return settings;
   if (Result<void> pairs = setPairs(credentials, options); !pairs) return pairs;
@@ -186,6 +198,7 @@ Result<void> setAll(Credentials& credentials, const TlsOptions& options) {
   const ErrorScope scope;
   SSL_CTX* const context = credentials.context.get();
   if (Result<void> simple = setSimple(credentials, options); !simple) return simple;
+  if (Result<void> first = setFirstPair(credentials); !first) return first;
   if (Result<void> ciphers = setCiphers(context, options.ciphers); !ciphers) return ciphers;
   if (Result<void> curves = setCurves(context, options.curves, credentials.curves); !curves) {
     return curves;

@@ -24,6 +24,8 @@ struct Pair {
   KeyKind kind;
   bssl::UniquePtr<EVP_PKEY> key;
   std::vector<bssl::UniquePtr<CRYPTO_BUFFER>> chain;
+
+  std::vector<CRYPTO_BUFFER*> buffers() const;  // the chain, as BoringSSL takes it
 };
 
 // What is taken for a signature in the handshake: BoringSSL's own list with Ed25519, which OpenSSL's

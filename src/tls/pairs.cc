@@ -110,6 +110,12 @@ Result<std::vector<Pair>> join(Keys& keys, std::vector<Chain>& chains) {
 
 }  // namespace
 
+std::vector<CRYPTO_BUFFER*> Pair::buffers() const {
+  std::vector<CRYPTO_BUFFER*> all;
+  for (const bssl::UniquePtr<CRYPTO_BUFFER>& one : chain) all.push_back(one.get());
+  return all;
+}
+
 Result<std::vector<Pair>> makePairs(const TlsOptions& options) {
   Result<Keys> keys = readKeys(options.key, options.passphrase);
   if (!keys) return keys.error();
