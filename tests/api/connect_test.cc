@@ -22,6 +22,7 @@ namespace warren {
 namespace {
 
 using namespace std::chrono_literals;
+using test::deadPort;
 using test::Lines;
 using test::RawSocket;
 using test::Recorder;
@@ -29,9 +30,6 @@ using test::runUntil;
 
 const Address kIpv4Loopback = Address::ipv4({127, 0, 0, 1}, 0);
 const Address kIpv6Loopback = Address::ipv6({0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, 0);
-
-// A port on which nobody listens: it was free a moment ago.
-int deadPort() { return RawSocket::listenTcp().port(); }
 
 // Turns until nothing keeps the reactor going, at most `turns` of them.
 bool runsOut(Reactor& reactor, int turns = 500) {
@@ -782,7 +780,7 @@ TEST_CASE("an address that swallows everything costs one stagger, and the next o
 }
 
 TEST_CASE("when every address swallows everything, connectTimeout is the limit over all of them") {
-  const uint16_t port = RawSocket::listenTcp().port();
+  const uint16_t port = deadPort();
   const BlackHole first(Address::ipv4({127, 0, 0, 2}, 0), port);
   const BlackHole second(Address::ipv4({127, 0, 0, 3}, 0), port);
   Recorder events;

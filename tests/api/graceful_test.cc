@@ -67,7 +67,7 @@ TEST_CASE("a drain ends quiet sockets and cuts those that do not finish by the d
   runUntil(reactor, [&] { return listener.connectionCount() == 2; });
   std::optional<Drained> result;
   bool hungUp = false;
-  REQUIRE(reactor.drain(60ms, [&](const Drained& drained) { result = drained; }));
+  REQUIRE(reactor.drain(1s, [&](const Drained& drained) { result = drained; }));
   runUntil(reactor, [&] {
     if (!hungUp) polite.readSome();
     if (polite.ended() && !std::exchange(hungUp, true)) polite.close();
@@ -447,8 +447,7 @@ TEST_CASE("a coroutine hears why it could not connect, also of bad options") {
   Reactor reactor;
   std::string heard;
   std::string outcome;
-  const uint16_t nobody = RawSocket::listenTcp().port();  // closed again by the end of the line
-  Routine refused = talk(reactor, nobody, heard, outcome);
+  Routine refused = talk(reactor, test::deadPort(), heard, outcome);
   refused.start();
   runUntil(reactor, [&] { return refused.done(); });
   REQUIRE(outcome == "ECONNREFUSED");

@@ -1231,7 +1231,7 @@ TEST_CASE("what a handler throws leaves run without an error handler, and run go
 }
 
 TEST_CASE("what connectError throws goes the same two ways") {
-  const int port = RawSocket::listenTcp().port();
+  const int port = test::deadPort();
   Reactor reactor;
   std::string told;
   ConnectOptions<> options{

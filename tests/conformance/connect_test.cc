@@ -6,7 +6,7 @@
 namespace warren::conformance {
 namespace {
 
-using test::RawSocket;
+using test::deadPort;
 using test::TempDir;
 
 Json value(const Context& context) { return context == nullptr ? Json("undefined") : *context; }
@@ -14,9 +14,6 @@ Json value(const Context& context) { return context == nullptr ? Json("undefined
 Table reader() {
   return {.data = [](Actor, Bytes) {}};
 }
-
-// A port on 127.0.0.1 on which nobody listens: it was free a moment ago.
-int deadPort() { return RawSocket::listenTcp().port(); }
 
 SCENARIO_TEST("connect-success-order", "Order of open on both sides and the connect promise") {
   Stage stage("connect-success-order");

@@ -144,6 +144,11 @@ RawSocket RawSocket::reserveTcp() {
   return socket;
 }
 
+uint16_t deadPort() {
+  static const RawSocket silent = RawSocket::reserveTcp();
+  return silent.port();
+}
+
 RawSocket RawSocket::listenUnix(const std::string& path) {
   SocketAddress address = unixAddress(path);
   RawSocket socket(streamSocket(address));

@@ -77,6 +77,9 @@ class RawSocket {
   bool ended_ = false;
 };
 
+// A port of 127.0.0.1 on which nobody listens as long as the program runs.
+uint16_t deadPort();
+
 // A new directory, gone with all its content when this dies.
 class TempDir {
  public:
