@@ -88,11 +88,7 @@ std::string askedName(const SSL* ssl) {
   return name != nullptr ? name : "";
 }
 
-// The first pair of a session that has kept its context is there already: BoringSSL parses and compares keys
-// each time it is given one.
-bool setPair(SSL* ssl, const Credentials& credentials, const Pair& pair) {
-  const bool own = SSL_get_SSL_CTX(ssl) == credentials.context.get();
-  if (own && &pair == &credentials.pairs.front()) return true;
+bool setPair(SSL* ssl, const Pair& pair) {
   const std::vector<CRYPTO_BUFFER*> chain = pair.buffers();
   return SSL_set_chain_and_key(ssl, chain.data(), chain.size(), pair.key.get(), nullptr) == 1;
 }
@@ -259,8 +255,8 @@ int Callbacks::choosePair(SSL* ssl, void*) {
   }
   const Pair& pair = found != pairs.end() ? *found : pairs.front();
   session.shown_ = static_cast<uint16_t>(&pair - pairs.data() + 1);
-  return setPair(ssl, *session.credentials_, pair) &&
-         (&pair != &pairs.front() || staple(ssl, *session.credentials_));
+  // The first one came with the context: BoringSSL parses and compares keys whenever it is given a pair.
+  return &pair == &pairs.front() ? staple(ssl, *session.credentials_) : setPair(ssl, pair);
 }
 
 int Callbacks::chooseProtocol(SSL* ssl, const uint8_t** out, uint8_t* outSize,
